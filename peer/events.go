@@ -27,7 +27,7 @@ type StateEvent struct{ Message Message }
 
 // ReceiptEvent is a member who received or read up to a number.
 type ReceiptEvent struct {
-	Conversation, Account  proto.ID
+	Conversation, Account proto.ID
 	DeliveredSeq, ReadSeq uint64
 }
 

@@ -27,10 +27,10 @@ type Profile struct {
 	AccountText string       `json:"account"`
 	DeviceText  string       `json:"device"`
 	UserName    string       `json:"user,omitempty"`
-	SignSeed    []byte       `json:"sign_seed"`                // Ed25519
-	SealKey     []byte       `json:"seal_key"`                 // X25519
-	AccountKeys []AccountKey `json:"account_keys"`             // every generation, oldest first
-	Identity    []byte       `json:"identity_seed,omitempty"`  // only while the account has no password
+	SignSeed    []byte       `json:"sign_seed"`               // Ed25519
+	SealKey     []byte       `json:"seal_key"`                // X25519
+	AccountKeys []AccountKey `json:"account_keys"`            // every generation, oldest first
+	Identity    []byte       `json:"identity_seed,omitempty"` // only while the account has no password
 	Token       string       `json:"session_token,omitempty"`
 
 	dir string

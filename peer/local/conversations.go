@@ -80,7 +80,7 @@ func (t *Tx) SaveEpochKey(conversation proto.ID, epoch uint64, key []byte) error
 
 // Cursor is how far a member is.
 type Cursor struct {
-	Account                proto.ID
+	Account               proto.ID
 	DeliveredSeq, ReadSeq uint64
 }
 

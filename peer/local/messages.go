@@ -73,8 +73,8 @@ const messageColumns = `arrival, conversation, seq, device, id, account, kind, t
 
 func scanMessage(row interface{ Scan(dest ...any) error }) (*Message, error) {
 	var (
-		m                                                    Message
-		seq                                                  sql.NullInt64
+		m                                                     Message
+		seq                                                   sql.NullInt64
 		conversation, device, mid, account, content, envelope []byte
 	)
 	err := row.Scan(&m.Arrival, &conversation, &seq, &device, &mid, &account, &m.Kind, &m.TimeMS, &m.Hash, &content, &envelope,

@@ -82,7 +82,7 @@ func (t *Tx) SavePerson(p *Person) error {
 
 // DeviceKey is a device's public keys as a verified list named them.
 type DeviceKey struct {
-	Account, Device   proto.ID
+	Account, Device  proto.ID
 	SignKey, SealKey []byte
 }
 
