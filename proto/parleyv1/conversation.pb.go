@@ -1054,6 +1054,108 @@ func (*Content_Delete_) isContent_Kind() {}
 
 func (*Content_Reaction_) isContent_Kind() {}
 
+// ChainState is a conversation's membership as its commits give it, kept by relay and clients in
+// their own stores. It never travels.
+type ChainState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  []byte                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Kind          ConversationKind       `protobuf:"varint,2,opt,name=kind,proto3,enum=parley.v1.ConversationKind" json:"kind,omitempty"`
+	Suite         uint32                 `protobuf:"varint,3,opt,name=suite,proto3" json:"suite,omitempty"`
+	Number        uint64                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	Head          []byte                 `protobuf:"bytes,5,opt,name=head,proto3" json:"head,omitempty"` // hash of the newest commit
+	EpochKeyHash  []byte                 `protobuf:"bytes,6,opt,name=epoch_key_hash,json=epochKeyHash,proto3" json:"epoch_key_hash,omitempty"`
+	Members       []*Member              `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"` // sorted by account
+	Links         []*LinkGrant           `protobuf:"bytes,8,rep,name=links,proto3" json:"links,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChainState) Reset() {
+	*x = ChainState{}
+	mi := &file_parley_v1_conversation_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChainState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChainState) ProtoMessage() {}
+
+func (x *ChainState) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_conversation_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChainState.ProtoReflect.Descriptor instead.
+func (*ChainState) Descriptor() ([]byte, []int) {
+	return file_parley_v1_conversation_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ChainState) GetConversation() []byte {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *ChainState) GetKind() ConversationKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ConversationKind_CONVERSATION_KIND_UNSPECIFIED
+}
+
+func (x *ChainState) GetSuite() uint32 {
+	if x != nil {
+		return x.Suite
+	}
+	return 0
+}
+
+func (x *ChainState) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ChainState) GetHead() []byte {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
+func (x *ChainState) GetEpochKeyHash() []byte {
+	if x != nil {
+		return x.EpochKeyHash
+	}
+	return nil
+}
+
+func (x *ChainState) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *ChainState) GetLinks() []*LinkGrant {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
 type Commit_Create struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LinkJoin      *Signed                `protobuf:"bytes,1,opt,name=link_join,json=linkJoin,proto3" json:"link_join,omitempty"` // present when the pair came from an invitation (label "link-join")
@@ -1063,7 +1165,7 @@ type Commit_Create struct {
 
 func (x *Commit_Create) Reset() {
 	*x = Commit_Create{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[9]
+	mi := &file_parley_v1_conversation_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1177,7 @@ func (x *Commit_Create) String() string {
 func (*Commit_Create) ProtoMessage() {}
 
 func (x *Commit_Create) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[9]
+	mi := &file_parley_v1_conversation_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1208,7 @@ type Commit_Rekey struct {
 
 func (x *Commit_Rekey) Reset() {
 	*x = Commit_Rekey{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[10]
+	mi := &file_parley_v1_conversation_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1220,7 @@ func (x *Commit_Rekey) String() string {
 func (*Commit_Rekey) ProtoMessage() {}
 
 func (x *Commit_Rekey) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[10]
+	mi := &file_parley_v1_conversation_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1144,7 +1246,7 @@ type Commit_JoinByLink struct {
 
 func (x *Commit_JoinByLink) Reset() {
 	*x = Commit_JoinByLink{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[11]
+	mi := &file_parley_v1_conversation_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1258,7 @@ func (x *Commit_JoinByLink) String() string {
 func (*Commit_JoinByLink) ProtoMessage() {}
 
 func (x *Commit_JoinByLink) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[11]
+	mi := &file_parley_v1_conversation_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1196,7 +1298,7 @@ type Commit_SetLink struct {
 
 func (x *Commit_SetLink) Reset() {
 	*x = Commit_SetLink{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[12]
+	mi := &file_parley_v1_conversation_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1310,7 @@ func (x *Commit_SetLink) String() string {
 func (*Commit_SetLink) ProtoMessage() {}
 
 func (x *Commit_SetLink) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[12]
+	mi := &file_parley_v1_conversation_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1350,7 @@ type Content_Text struct {
 
 func (x *Content_Text) Reset() {
 	*x = Content_Text{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[13]
+	mi := &file_parley_v1_conversation_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1362,7 @@ func (x *Content_Text) String() string {
 func (*Content_Text) ProtoMessage() {}
 
 func (x *Content_Text) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[13]
+	mi := &file_parley_v1_conversation_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1401,7 @@ type Content_Edit struct {
 
 func (x *Content_Edit) Reset() {
 	*x = Content_Edit{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[14]
+	mi := &file_parley_v1_conversation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1311,7 +1413,7 @@ func (x *Content_Edit) String() string {
 func (*Content_Edit) ProtoMessage() {}
 
 func (x *Content_Edit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[14]
+	mi := &file_parley_v1_conversation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1444,7 @@ type Content_Delete struct {
 
 func (x *Content_Delete) Reset() {
 	*x = Content_Delete{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[15]
+	mi := &file_parley_v1_conversation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1456,7 @@ func (x *Content_Delete) String() string {
 func (*Content_Delete) ProtoMessage() {}
 
 func (x *Content_Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[15]
+	mi := &file_parley_v1_conversation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1481,7 @@ type Content_Reaction struct {
 
 func (x *Content_Reaction) Reset() {
 	*x = Content_Reaction{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[16]
+	mi := &file_parley_v1_conversation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1391,7 +1493,7 @@ func (x *Content_Reaction) String() string {
 func (*Content_Reaction) ProtoMessage() {}
 
 func (x *Content_Reaction) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[16]
+	mi := &file_parley_v1_conversation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1619,17 @@ const file_parley_v1_conversation_proto_rawDesc = "" +
 	"\x06Delete\x1a \n" +
 	"\bReaction\x12\x14\n" +
 	"\x05emoji\x18\x01 \x01(\tR\x05emojiB\x06\n" +
-	"\x04kindJ\x04\b\x05\x10\x10*n\n" +
+	"\x04kindJ\x04\b\x05\x10\x10\"\xa2\x02\n" +
+	"\n" +
+	"ChainState\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\fR\fconversation\x12/\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1b.parley.v1.ConversationKindR\x04kind\x12\x14\n" +
+	"\x05suite\x18\x03 \x01(\rR\x05suite\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04head\x18\x05 \x01(\fR\x04head\x12$\n" +
+	"\x0eepoch_key_hash\x18\x06 \x01(\fR\fepochKeyHash\x12+\n" +
+	"\amembers\x18\a \x03(\v2\x11.parley.v1.MemberR\amembers\x12*\n" +
+	"\x05links\x18\b \x03(\v2\x14.parley.v1.LinkGrantR\x05links*n\n" +
 	"\x10ConversationKind\x12!\n" +
 	"\x1dCONVERSATION_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CONVERSATION_KIND_PAIR\x10\x01\x12\x1b\n" +
@@ -1552,7 +1664,7 @@ func file_parley_v1_conversation_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_v1_conversation_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_parley_v1_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_parley_v1_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_parley_v1_conversation_proto_goTypes = []any{
 	(ConversationKind)(0),     // 0: parley.v1.ConversationKind
 	(Role)(0),                 // 1: parley.v1.Role
@@ -1566,42 +1678,46 @@ var file_parley_v1_conversation_proto_goTypes = []any{
 	(*Header)(nil),            // 9: parley.v1.Header
 	(*Envelope)(nil),          // 10: parley.v1.Envelope
 	(*Content)(nil),           // 11: parley.v1.Content
-	(*Commit_Create)(nil),     // 12: parley.v1.Commit.Create
-	(*Commit_Rekey)(nil),      // 13: parley.v1.Commit.Rekey
-	(*Commit_JoinByLink)(nil), // 14: parley.v1.Commit.JoinByLink
-	(*Commit_SetLink)(nil),    // 15: parley.v1.Commit.SetLink
-	(*Content_Text)(nil),      // 16: parley.v1.Content.Text
-	(*Content_Edit)(nil),      // 17: parley.v1.Content.Edit
-	(*Content_Delete)(nil),    // 18: parley.v1.Content.Delete
-	(*Content_Reaction)(nil),  // 19: parley.v1.Content.Reaction
-	(*Sealed)(nil),            // 20: parley.v1.Sealed
-	(*Signed)(nil),            // 21: parley.v1.Signed
+	(*ChainState)(nil),        // 12: parley.v1.ChainState
+	(*Commit_Create)(nil),     // 13: parley.v1.Commit.Create
+	(*Commit_Rekey)(nil),      // 14: parley.v1.Commit.Rekey
+	(*Commit_JoinByLink)(nil), // 15: parley.v1.Commit.JoinByLink
+	(*Commit_SetLink)(nil),    // 16: parley.v1.Commit.SetLink
+	(*Content_Text)(nil),      // 17: parley.v1.Content.Text
+	(*Content_Edit)(nil),      // 18: parley.v1.Content.Edit
+	(*Content_Delete)(nil),    // 19: parley.v1.Content.Delete
+	(*Content_Reaction)(nil),  // 20: parley.v1.Content.Reaction
+	(*Sealed)(nil),            // 21: parley.v1.Sealed
+	(*Signed)(nil),            // 22: parley.v1.Signed
 }
 var file_parley_v1_conversation_proto_depIdxs = []int32{
 	1,  // 0: parley.v1.Member.role:type_name -> parley.v1.Role
 	0,  // 1: parley.v1.Commit.kind:type_name -> parley.v1.ConversationKind
-	20, // 2: parley.v1.Commit.previous_epoch_key:type_name -> parley.v1.Sealed
+	21, // 2: parley.v1.Commit.previous_epoch_key:type_name -> parley.v1.Sealed
 	3,  // 3: parley.v1.Commit.members:type_name -> parley.v1.Member
-	12, // 4: parley.v1.Commit.create:type_name -> parley.v1.Commit.Create
-	13, // 5: parley.v1.Commit.rekey:type_name -> parley.v1.Commit.Rekey
-	14, // 6: parley.v1.Commit.join_by_link:type_name -> parley.v1.Commit.JoinByLink
-	15, // 7: parley.v1.Commit.set_link:type_name -> parley.v1.Commit.SetLink
-	21, // 8: parley.v1.CommitPost.commit:type_name -> parley.v1.Signed
+	13, // 4: parley.v1.Commit.create:type_name -> parley.v1.Commit.Create
+	14, // 5: parley.v1.Commit.rekey:type_name -> parley.v1.Commit.Rekey
+	15, // 6: parley.v1.Commit.join_by_link:type_name -> parley.v1.Commit.JoinByLink
+	16, // 7: parley.v1.Commit.set_link:type_name -> parley.v1.Commit.SetLink
+	22, // 8: parley.v1.CommitPost.commit:type_name -> parley.v1.Signed
 	6,  // 9: parley.v1.CommitPost.grants:type_name -> parley.v1.Grant
 	8,  // 10: parley.v1.Header.replaces:type_name -> parley.v1.MessageRef
-	16, // 11: parley.v1.Content.text:type_name -> parley.v1.Content.Text
-	17, // 12: parley.v1.Content.edit:type_name -> parley.v1.Content.Edit
-	18, // 13: parley.v1.Content.delete:type_name -> parley.v1.Content.Delete
-	19, // 14: parley.v1.Content.reaction:type_name -> parley.v1.Content.Reaction
-	21, // 15: parley.v1.Commit.Create.link_join:type_name -> parley.v1.Signed
-	21, // 16: parley.v1.Commit.JoinByLink.link_join:type_name -> parley.v1.Signed
-	4,  // 17: parley.v1.Commit.SetLink.link:type_name -> parley.v1.LinkGrant
-	8,  // 18: parley.v1.Content.Text.reply_to:type_name -> parley.v1.MessageRef
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	17, // 11: parley.v1.Content.text:type_name -> parley.v1.Content.Text
+	18, // 12: parley.v1.Content.edit:type_name -> parley.v1.Content.Edit
+	19, // 13: parley.v1.Content.delete:type_name -> parley.v1.Content.Delete
+	20, // 14: parley.v1.Content.reaction:type_name -> parley.v1.Content.Reaction
+	0,  // 15: parley.v1.ChainState.kind:type_name -> parley.v1.ConversationKind
+	3,  // 16: parley.v1.ChainState.members:type_name -> parley.v1.Member
+	4,  // 17: parley.v1.ChainState.links:type_name -> parley.v1.LinkGrant
+	22, // 18: parley.v1.Commit.Create.link_join:type_name -> parley.v1.Signed
+	22, // 19: parley.v1.Commit.JoinByLink.link_join:type_name -> parley.v1.Signed
+	4,  // 20: parley.v1.Commit.SetLink.link:type_name -> parley.v1.LinkGrant
+	8,  // 21: parley.v1.Content.Text.reply_to:type_name -> parley.v1.MessageRef
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_conversation_proto_init() }
@@ -1628,7 +1744,7 @@ func file_parley_v1_conversation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_conversation_proto_rawDesc), len(file_parley_v1_conversation_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,330 @@
+package peer
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/parley-chat/parley/proto"
+	pb "github.com/parley-chat/parley/proto/parleyv1"
+)
+
+// Credentials say which account of which server is meant.
+type Credentials struct {
+	Server   string // base URL
+	User     string
+	Password string
+	// Invitation is CODE.SECRET, an invitation link, or setup.SECRET of a new server; only to register.
+	Invitation string
+	// Nickname is shown to contacts; only to register. Empty: the user name.
+	Nickname string
+}
+
+// Options are what a profile's folder and the client on it are opened with.
+type Options struct {
+	Dir        string       // of the profile, made when it does not exist
+	HTTPClient *http.Client // nil: the default one
+	DeviceName string       // shown in the account's list of devices; empty: the host name
+}
+
+func (o Options) httpClient() *http.Client {
+	if o.HTTPClient != nil {
+		return o.HTTPClient
+	}
+	return http.DefaultClient
+}
+
+func (o Options) deviceName() string {
+	if o.DeviceName != "" {
+		return o.DeviceName
+	}
+	if name, err := os.Hostname(); err == nil {
+		return "Parley on " + name
+	}
+	return "Parley"
+}
+
+// ErrProfileInUse says that the folder already belongs to an account.
+var ErrProfileInUse = errors.New("this profile already has an account: use another --profile folder, or `parley logout` first")
+
+func emptyProfile(dir string) error {
+	_, err := os.Stat(filepath.Join(dir, profileFile))
+	if err == nil {
+		return ErrProfileInUse
+	}
+	return nil
+}
+
+// newMaster makes an account master key.
+func newMaster() []byte {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails (crypto/rand)
+	return key
+}
+
+// Register makes a new account on the server and a profile for its first device. The profile is
+// written before the server is asked, so that no account is left without its keys.
+func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error) {
+	if err := emptyProfile(opts.Dir); err != nil {
+		return nil, err
+	}
+	r, err := newRest(c.Server, opts.httpClient(), "")
+	if err != nil {
+		return nil, err
+	}
+	p, err := newProfile(opts.Dir, r.base)
+	if err != nil {
+		return nil, err
+	}
+	p.Account, p.UserName = proto.NewID(), c.User
+	_, identity, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("make identity key: %w", err)
+	}
+	accountKey, err := newX25519()
+	if err != nil {
+		return nil, err
+	}
+	p.AccountKeys = []AccountKey{{Generation: 1, Private: accountKey.Bytes()}}
+	now := nowMS()
+	device, err := p.deviceKeys(now)
+	if err != nil {
+		return nil, err
+	}
+	list, err := proto.SignDeviceList(identity, &pb.DeviceList{
+		Suite: 1, Account: p.Account.Bytes(), Version: 1, IdentityKey: identity.Public().(ed25519.PublicKey), Generation: 1, //nolint:forcetypeassert // by definition
+		AccountKey: accountKey.PublicKey().Bytes(), Devices: []*pb.DeviceKeys{device}, TimeMs: now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	req := &pb.RegisterRequest{User: c.User, Nickname: c.Nickname, DeviceList: list, DeviceName: opts.deviceName()}
+	if req.GetNickname() == "" {
+		req.Nickname = c.User
+	}
+	if c.User == "" {
+		p.Identity = identity.Seed() // no password yet: the device is the account
+	} else if err := setPassword(req, p, identity, c); err != nil {
+		return nil, err
+	}
+	if c.Invitation != "" {
+		if err := useInvitation(ctx, r, req, p, identity, c.Invitation); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.save(); err != nil {
+		return nil, err
+	}
+	var opened pb.SessionOpened
+	if err := r.call(ctx, http.MethodPost, "/api/v1/register", req, &opened); err != nil {
+		var refused *proto.Error
+		if errors.As(err, &refused) {
+			return nil, errors.Join(err, p.remove())
+		}
+		return nil, err // it may have been made: the profile stays, `parley listen` tells
+	}
+	p.Token = opened.GetToken()
+	return p, p.save()
+}
+
+// setPassword puts the password's derivations and the sealed key ring into req.
+func setPassword(req *pb.RegisterRequest, p *Profile, identity ed25519.PrivateKey, c Credentials) error {
+	master := newMaster()
+	setup, err := newPassword(p, c.Server, c.User, c.Password, master)
+	if err != nil {
+		return err
+	}
+	ring := &pb.KeyRing{IdentitySeed: identity.Seed()}
+	for _, k := range p.AccountKeys {
+		ring.Keys = append(ring.Keys, &pb.AccountKey{Generation: k.Generation, PrivateKey: k.Private})
+	}
+	req.Password = setup
+	req.KeyRing, err = proto.SealKeyRing(master, p.Account, ring)
+	return err
+}
+
+func newPassword(p *Profile, server, user, password string, master []byte) (*pb.PasswordSetup, error) {
+	if err := proto.CheckPassword(password); err != nil {
+		return nil, err
+	}
+	host, err := proto.ServerHost(server)
+	if err != nil {
+		return nil, err
+	}
+	params := proto.NewPasswordParams(host)
+	auth, wrap, err := proto.PasswordSecrets(password, host, user, params)
+	if err != nil {
+		return nil, err
+	}
+	wrapped, err := proto.WrapMaster(wrap, p.Account, master)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.PasswordSetup{Params: params, AuthSecret: auth, WrappedMaster: wrapped}, nil
+}
+
+// account is what a password opens.
+type account struct {
+	grant  *pb.LoginGrant
+	master []byte
+	ring   *pb.KeyRing
+	list   *proto.DeviceList
+}
+
+// openAccount proves the password to the server and opens what it returns.
+func openAccount(ctx context.Context, r *rest, user, password string) (*account, error) {
+	var params pb.PasswordParams
+	if err := r.call(ctx, http.MethodPost, "/api/v1/login/params", &pb.LoginParamsRequest{User: user}, &params); err != nil {
+		return nil, err
+	}
+	host, err := proto.ServerHost(r.base)
+	if err != nil {
+		return nil, err
+	}
+	auth, wrap, err := proto.PasswordSecrets(password, host, user, &params)
+	if err != nil {
+		return nil, err
+	}
+	a := &account{grant: &pb.LoginGrant{}}
+	if err := r.call(ctx, http.MethodPost, "/api/v1/login", &pb.LoginRequest{User: user, AuthSecret: auth}, a.grant); err != nil {
+		var refused *proto.Error
+		if errors.As(err, &refused) && params.GetHost() != "" && params.GetHost() != host {
+			return nil, fmt.Errorf("%w (a password only works at the host name it was set at: this one may belong to %s)", err, params.GetHost())
+		}
+		return nil, err
+	}
+	id, err := proto.IDFrom(a.grant.GetAccount())
+	if err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
+	if a.master, err = proto.UnwrapMaster(wrap, id, a.grant.GetWrappedMaster()); err != nil {
+		return nil, fmt.Errorf("log in: open the account: %w", err)
+	}
+	if a.ring, err = proto.OpenKeyRing(a.master, id, a.grant.GetKeyRing()); err != nil {
+		return nil, fmt.Errorf("log in: open the key ring: %w", err)
+	}
+	if a.list, err = proto.OpenDeviceList(a.grant.GetDeviceList()); err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
+	if err := proto.CheckKeyRing(a.ring, a.list.DeviceList); err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
+	return a, nil
+}
+
+// Login adds this device to an account: the password opens the key ring, the identity key in it signs
+// the longer device list, and only what a device may keep is kept.
+func Login(ctx context.Context, opts Options, c Credentials) (*Profile, error) {
+	if err := emptyProfile(opts.Dir); err != nil {
+		return nil, err
+	}
+	r, err := newRest(c.Server, opts.httpClient(), "")
+	if err != nil {
+		return nil, err
+	}
+	a, err := openAccount(ctx, r, c.User, c.Password)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newProfile(opts.Dir, r.base)
+	if err != nil {
+		return nil, err
+	}
+	p.UserName = c.User
+	if p.Account, err = proto.IDFrom(a.list.GetAccount()); err != nil {
+		return nil, fmt.Errorf("log in: %w", err)
+	}
+	for _, k := range a.ring.GetKeys() {
+		p.AccountKeys = append(p.AccountKeys, AccountKey{Generation: k.GetGeneration(), Private: k.GetPrivateKey()})
+	}
+	now := nowMS()
+	device, err := p.deviceKeys(now)
+	if err != nil {
+		return nil, err
+	}
+	next := proto.NextDeviceList(a.list, now)
+	next.Devices = append(next.Devices, device)
+	list, err := proto.SignDeviceList(ed25519.NewKeyFromSeed(a.ring.GetIdentitySeed()), next)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.save(); err != nil {
+		return nil, err
+	}
+	var opened pb.SessionOpened
+	err = r.call(ctx, http.MethodPut, "/api/v1/devices", &pb.UpdateDevices{
+		Ticket: a.grant.GetTicket(), DeviceList: list, NewDevice: p.Device.Bytes(), DeviceName: opts.deviceName(),
+	}, &opened)
+	if err != nil {
+		return nil, errors.Join(err, p.remove())
+	}
+	p.Token = opened.GetToken()
+	return p, p.save()
+}
+
+// ChangePassword replaces the password; every other session of the account ends.
+func ChangePassword(ctx context.Context, opts Options, p *Profile, user, oldPassword, newPasswordText string) error {
+	r, err := newRest(p.Server, opts.httpClient(), p.Token)
+	if err != nil {
+		return err
+	}
+	a, err := openAccount(ctx, r, user, oldPassword)
+	if err != nil {
+		return err
+	}
+	setup, err := newPassword(p, p.Server, user, newPasswordText, a.master)
+	if err != nil {
+		return err
+	}
+	return r.call(ctx, http.MethodPut, "/api/v1/password", &pb.ChangePassword{Ticket: a.grant.GetTicket(), Password: setup}, nil)
+}
+
+// Logout ends this device at the server and deletes everything it kept. When the server cannot be
+// reached nothing is deleted, unless force is set.
+func Logout(ctx context.Context, opts Options, p *Profile, force bool) error {
+	r, err := newRest(p.Server, opts.httpClient(), p.Token)
+	if err != nil {
+		return err
+	}
+	if err := r.call(ctx, http.MethodDelete, "/api/v1/session", nil, nil); err != nil {
+		var refused *proto.Error
+		gone := errors.As(err, &refused) && refused.Code == pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED
+		if !gone && !force {
+			return err
+		}
+	}
+	return p.remove()
+}
+
+// renewSession opens a new session by the device's signature.
+func renewSession(ctx context.Context, r *rest, p *Profile) (string, error) {
+	host, err := proto.ServerHost(r.base)
+	if err != nil {
+		return "", err
+	}
+	var challenge pb.Challenge
+	err = r.call(ctx, http.MethodPost, "/api/v1/session/challenge",
+		&pb.ChallengeRequest{Account: p.Account.Bytes(), Device: p.Device.Bytes()}, &challenge)
+	if err != nil {
+		return "", err
+	}
+	login, err := proto.SignMessage(p.signKey(), proto.LabelLogin, &pb.DeviceLogin{
+		Host: host, Account: p.Account.Bytes(), Device: p.Device.Bytes(), Nonce: challenge.GetNonce(),
+	})
+	if err != nil {
+		return "", err
+	}
+	var opened pb.SessionOpened
+	if err := r.call(ctx, http.MethodPost, "/api/v1/session", &pb.SessionRequest{Login: login}, &opened); err != nil {
+		return "", err
+	}
+	return opened.GetToken(), nil
+}
+
+func nowMS() uint64 { return uint64(max(time.Now().UnixMilli(), 0)) } //nolint:gosec // not negative

@@ -1,0 +1,188 @@
+// Package local is a peer's own store: one SQLite file per profile with the people, conversations,
+// keys and messages that this device knows. It never talks to the network and decides nothing; the
+// peer verifies before it writes here. What a transaction has committed survives a crash
+// (WAL, synchronous=FULL), which is what lets the peer acknowledge a message.
+package local
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver
+
+	"github.com/parley-chat/parley/proto"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// ErrNotFound says that the row asked for does not exist.
+var ErrNotFound = errors.New("not in the local store")
+
+// Store is an open profile database. Its methods are safe for concurrent use; writes are serialised
+// by its single connection.
+type Store struct {
+	db *sql.DB
+}
+
+// Open opens or creates the database at path (mode 0600) and brings its schema up to date. It fails
+// when the file was written by a newer program.
+func Open(ctx context.Context, path string) (*Store, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the profile's own file
+	if err != nil {
+		return nil, fmt.Errorf("open profile database: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return nil, fmt.Errorf("open profile database: %w", err)
+	}
+	pragmas := url.Values{"_pragma": {
+		"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(5000)", "foreign_keys(ON)",
+	}, "_txlock": {"immediate"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("open profile database: %w", err)
+	}
+	db.SetMaxOpenConns(1) // one writer, no SQLITE_BUSY; pages are short
+	if err := migrate(ctx, db); err != nil {
+		return nil, errors.Join(fmt.Errorf("profile database %s: %w", path, err), db.Close())
+	}
+	return &Store{db: db}, nil
+}
+
+func migrate(ctx context.Context, db *sql.DB) error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, dir)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	have, err := provider.GetDBVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("read schema version: %w", err)
+	}
+	sources := provider.ListSources()
+	if newest := sources[len(sources)-1].Version; have > newest {
+		return fmt.Errorf("it was written by a newer Parley (schema %d, this program knows %d): update this program", have, newest)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+// Close closes the database.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Tx is one transaction. It must not be used after the function it was passed to returned.
+type Tx struct {
+	ctx context.Context //nolint:containedctx // lives exactly as long as Update's call
+	tx  *sql.Tx
+}
+
+// Update runs fn in a transaction: all of it is durable when Update returns nil, none of it otherwise.
+func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	if err := fn(&Tx{ctx: ctx, tx: tx}); err != nil {
+		return errors.Join(err, ignoreDone(tx.Rollback()))
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return nil
+	}
+	return err
+}
+
+func (t *Tx) exec(query string, args ...any) error {
+	_, err := t.tx.ExecContext(t.ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("local store: %w", err)
+	}
+	return nil
+}
+
+// changed runs a statement and says whether it changed a row.
+func (t *Tx) changed(query string, args ...any) (bool, error) {
+	res, err := t.tx.ExecContext(t.ctx, query, args...)
+	if err != nil {
+		return false, fmt.Errorf("local store: %w", err)
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return false, fmt.Errorf("local store: %w", err)
+	}
+	return n > 0, nil
+}
+
+// Get reads a value of the small key-value table; a missing key gives nil.
+func (t *Tx) Get(key string) ([]byte, error) {
+	var value []byte
+	err := t.tx.QueryRowContext(t.ctx, "SELECT value FROM kv WHERE key = ?", key).Scan(&value)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("local store: %w", err)
+	}
+	return value, nil
+}
+
+// Set writes a value of the small key-value table.
+func (t *Tx) Set(key string, value []byte) error {
+	return t.exec("INSERT INTO kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+}
+
+// queryAll runs a query and scans each row with scan.
+func queryAll[T any](t *Tx, scan func(row interface{ Scan(dest ...any) error }) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := t.tx.QueryContext(t.ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("local store: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var all []T
+	for rows.Next() {
+		item, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("local store: %w", err)
+		}
+		all = append(all, item)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("local store: %w", err)
+	}
+	return all, nil
+}
+
+// id reads a 16-byte column; NULL and anything of another length give the zero id.
+func id(b []byte) proto.ID {
+	v, err := proto.IDFrom(b)
+	if err != nil {
+		return proto.ID{}
+	}
+	return v
+}
+
+// nullable turns the zero id into NULL.
+func nullable(v proto.ID) any {
+	if v.IsZero() {
+		return nil
+	}
+	return v[:]
+}

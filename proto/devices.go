@@ -1,0 +1,106 @@
+package proto
+
+import (
+	"bytes"
+	"crypto/ed25519"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/parley-chat/parley/proto/parleyv1"
+)
+
+// DeviceList is a list whose signature by the identity key it names was verified. Whether that is the
+// identity pinned for the account is for the caller to check.
+type DeviceList struct {
+	*pb.DeviceList
+	Hash   [HashSize]byte
+	Signed *pb.Signed
+}
+
+// OpenDeviceList verifies and parses a list (docs/PROTOCOL.md §3).
+func OpenDeviceList(s *pb.Signed) (*DeviceList, error) {
+	list := &pb.DeviceList{}
+	if err := Unmarshal(s.GetBody(), list); err != nil { // the key to verify with stands inside
+		return nil, err
+	}
+	if err := Verify(list.GetIdentityKey(), LabelDeviceList, s.GetSignature(), s.GetBody()); err != nil {
+		return nil, err
+	}
+	if err := checkDeviceList(list); err != nil {
+		return nil, err
+	}
+	return &DeviceList{DeviceList: list, Hash: Hash(LabelDeviceListHash, s.GetBody()), Signed: s}, nil
+}
+
+func checkDeviceList(l *pb.DeviceList) error {
+	if l.GetSuite() != Suite {
+		return Errorf(unsupported, "a device list of suite %d needs a newer Parley", l.GetSuite())
+	}
+	if _, err := IDFrom(l.GetAccount()); err != nil {
+		return err
+	}
+	switch {
+	case l.GetVersion() == 0, l.GetGeneration() == 0:
+		return Errorf(malformed, "a device list has no version")
+	case l.GetVersion() == 1 && len(l.GetPrevious()) != 0, l.GetVersion() > 1 && len(l.GetPrevious()) != HashSize:
+		return Errorf(malformed, "device list %d does not name the one before it", l.GetVersion())
+	case len(l.GetAccountKey()) != KeySize:
+		return Errorf(malformed, "a device list has no account key")
+	case len(l.GetDevices()) == 0, len(l.GetDevices()) > MaxDevices:
+		return Errorf(malformed, "a device list holds 1 to %d devices", MaxDevices)
+	}
+	seen := make(map[ID]bool, len(l.GetDevices()))
+	for _, d := range l.GetDevices() {
+		id, err := IDFrom(d.GetDevice())
+		if err != nil {
+			return err
+		}
+		if seen[id] || len(d.GetSignKey()) != KeySize || len(d.GetSealKey()) != KeySize {
+			return Errorf(malformed, "a device list names a device twice or without keys")
+		}
+		seen[id] = true
+	}
+	return nil
+}
+
+// Device returns the keys of a device that stands in the list.
+func (l *DeviceList) Device(id ID) (*pb.DeviceKeys, bool) {
+	for _, d := range l.GetDevices() {
+		if bytes.Equal(d.GetDevice(), id[:]) {
+			return d, true
+		}
+	}
+	return nil, false
+}
+
+// CheckSuccessor fails with stale_list unless l follows directly on previous.
+func (l *DeviceList) CheckSuccessor(previous *DeviceList) error {
+	switch {
+	case !bytes.Equal(l.GetAccount(), previous.GetAccount()), !bytes.Equal(l.GetIdentityKey(), previous.GetIdentityKey()):
+		return Errorf(forbidden, "the device list is of another identity")
+	case l.GetVersion() != previous.GetVersion()+1, !bytes.Equal(l.GetPrevious(), previous.Hash[:]):
+		return Errorf(staleList, "the device list does not follow on version %d: fetch the newest and try again", previous.GetVersion())
+	case l.GetGeneration() < previous.GetGeneration(), l.GetGeneration() > previous.GetGeneration()+1:
+		return Errorf(malformed, "the account key generation jumps from %d to %d", previous.GetGeneration(), l.GetGeneration())
+	case l.GetGeneration() == previous.GetGeneration() && !bytes.Equal(l.GetAccountKey(), previous.GetAccountKey()):
+		return Errorf(malformed, "the account key changed without a new generation")
+	}
+	return nil
+}
+
+// NextDeviceList copies l as its unsigned successor, to be changed and signed.
+func NextDeviceList(l *DeviceList, timeMS uint64) *pb.DeviceList {
+	next := proto.CloneOf(l.DeviceList)
+	next.Version++
+	next.Previous = l.Hash[:]
+	next.TimeMs = timeMS
+	return next
+}
+
+// SignDeviceList checks and signs a list.
+func SignDeviceList(identity ed25519.PrivateKey, l *pb.DeviceList) (*pb.Signed, error) {
+	if err := checkDeviceList(l); err != nil {
+		return nil, err
+	}
+	return SignMessage(identity, LabelDeviceList, l)
+}
