@@ -23,13 +23,11 @@ var (
 )
 
 const (
-	pieceSize    = 16 << 10         // bytes of one message, with its first byte
 	sendWindow   = 256 << 10        // bytes that may wait in SCTP before a new frame has to wait
 	sendResume   = 64 << 10         // and when it may go on
 	readBuffer   = 1 << 10          // kept by an idle link; longer messages borrow a larger one
 	pingLifetime = 30 * time.Second // of a Ping without answer
 	pongPatience = 100 * time.Millisecond
-	maxFrame     = proto.MaxFrame // bytes of a frame
 )
 
 // channel is a session's control channel: frames in and out, split into messages of at most 16 KiB.
@@ -42,8 +40,8 @@ type channel struct {
 	writer chan struct{} // holds one token: who has it writes
 	low    chan struct{} // told when what waits falls below sendResume
 
-	buffer  []byte // the reader's
-	partial []byte // of a frame, the reader's
+	buffer []byte            // the reader's
+	frames proto.Reassembler // the reader's
 
 	mu    sync.Mutex
 	pings map[uint64]chan struct{}
@@ -73,7 +71,7 @@ func (c *channel) send(ctx context.Context, f *pb.Frame) error {
 	if err != nil {
 		return fmt.Errorf("control channel: %w", err)
 	}
-	if len(body) > maxFrame {
+	if len(body) > proto.MaxFrame {
 		return fmt.Errorf("%w: %d bytes", errFrameTooLarge, len(body))
 	}
 	if err := c.acquire(ctx); err != nil {
@@ -83,21 +81,12 @@ func (c *channel) send(ctx context.Context, f *pb.Frame) error {
 	if err := c.drain(ctx, sendWindow); err != nil {
 		return err
 	}
-	piece := make([]byte, 0, min(len(body)+1, pieceSize))
-	for {
-		n := min(len(body), pieceSize-1)
-		more := byte(0)
-		if n < len(body) {
-			more = 1
-		}
-		piece = append(append(piece[:0], more), body[:n]...)
+	for _, piece := range proto.Fragments(body) {
 		if _, err := c.raw.Write(piece); err != nil {
 			return errChannelClosed
 		}
-		if body = body[n:]; len(body) == 0 {
-			return nil
-		}
 	}
+	return nil
 }
 
 func (c *channel) acquire(ctx context.Context) error {
@@ -140,50 +129,40 @@ func (c *channel) flush(ctx context.Context) {
 // receive reads one frame. Only the reader calls it.
 func (c *channel) receive() (*pb.Frame, error) {
 	for {
-		f, done, err := c.piece()
-		if done || err != nil {
-			return f, err
+		message, err := c.message()
+		if err != nil {
+			return nil, err
 		}
+		body, err := c.frames.Add(message)
+		if err != nil {
+			return nil, refuse("control channel: %w", err)
+		}
+		if body == nil {
+			continue
+		}
+		f := new(pb.Frame)
+		if err := proto.Unmarshal(body, f); err != nil {
+			return nil, refuse("control channel: %w", err)
+		}
+		return f, nil
 	}
 }
 
-// piece reads one message; done says that it completed a frame.
-func (c *channel) piece() (f *pb.Frame, done bool, err error) {
+// message reads one message; it is valid until the next call.
+func (c *channel) message() ([]byte, error) {
 	n, err := c.raw.Read(c.buffer)
 	message := c.buffer
 	if errors.Is(err, io.ErrShortBuffer) {
-		if n > pieceSize {
-			return nil, false, refuse("control channel: message of %d bytes", n)
+		if n > proto.MaxFragment {
+			return nil, refuse("control channel: message of %d bytes", n)
 		}
-		message = make([]byte, pieceSize)
+		message = make([]byte, proto.MaxFragment)
 		n, err = c.raw.Read(message)
 	}
 	if err != nil {
-		return nil, false, errChannelClosed
+		return nil, errChannelClosed
 	}
-	if n == 0 || n > pieceSize || message[0] > 1 {
-		return nil, false, refuse("control channel: malformed message")
-	}
-	body := message[1:n]
-	if len(c.partial)+len(body) > maxFrame {
-		return nil, false, refuse("%w", errFrameTooLarge)
-	}
-	if message[0] == 1 {
-		if len(body) == 0 {
-			return nil, false, refuse("control channel: empty piece")
-		}
-		c.partial = append(c.partial, body...)
-		return nil, false, nil
-	}
-	if len(c.partial) > 0 {
-		body = append(c.partial, body...)
-		c.partial = nil
-	}
-	f = new(pb.Frame)
-	if err := proto.Unmarshal(body, f); err != nil {
-		return nil, false, refuse("control channel: %w", err)
-	}
-	return f, true, nil
+	return message[:n], nil
 }
 
 // ping sends a Ping and waits for its reply.

@@ -48,8 +48,8 @@ func (s *session) prove() error {
 	if _, err := rand.Read(nonce); err != nil {
 		return fmt.Errorf("nonce: %w", err)
 	}
-	own := m.cfg.Lists.Own()
-	hello := &pb.LinkOpen{Nonce: nonce, ListVersion: own.GetVersion(), DeviceList: own.Signed}
+	list := m.cfg.Lists.Own()
+	hello := &pb.LinkOpen{Nonce: nonce, ListVersion: list.GetVersion(), DeviceList: list.Signed}
 	if err := s.channel.send(ctx, &pb.Frame{Kind: &pb.Frame_LinkOpen{LinkOpen: hello}}); err != nil {
 		return err
 	}
@@ -67,12 +67,15 @@ func (s *session) prove() error {
 	if bytes.Equal(theirs.GetNonce(), nonce) {
 		return refuse("proof: nonce sent back")
 	}
-	proof := linkProof{
-		link:  s.id,
-		own:   linkEnd{Peer{m.cfg.Self.Account, m.cfg.Self.Device}, s.localPrint, nonce, own.GetVersion()},
-		other: linkEnd{s.l.peer, s.remotePrint, theirs.GetNonce(), theirs.GetListVersion()},
+	own := proto.LinkEnd{
+		Account: m.cfg.Self.Account, Device: m.cfg.Self.Device,
+		Fingerprint: s.localFingerprint, Nonce: nonce, ListVersion: list.GetVersion(),
 	}
-	out := &pb.LinkProof{Signature: proof.sign(m.cfg.Self.Key)}
+	other := proto.LinkEnd{
+		Account: s.l.peer.Account, Device: s.l.peer.Device,
+		Fingerprint: s.remoteFingerprint, Nonce: theirs.GetNonce(), ListVersion: theirs.GetListVersion(),
+	}
+	out := proto.SignLinkProof(m.cfg.Self.Key, s.id, own, other)
 	if err := s.channel.send(ctx, &pb.Frame{Kind: &pb.Frame_LinkProof{LinkProof: out}}); err != nil {
 		return err
 	}
@@ -83,7 +86,7 @@ func (s *session) prove() error {
 	if in == nil {
 		return refuse("proof: the second frame is not LinkProof")
 	}
-	if err := proof.verify(s.remoteKey, in.GetSignature()); err != nil {
+	if err := proto.VerifyLinkProof(s.remoteKey, s.id, own, other, in); err != nil {
 		return refuse("proof: %w", err)
 	}
 	return nil

@@ -126,7 +126,7 @@ type event struct {
 type side struct {
 	*Manager
 	name   string
-	self   Peer
+	self   peerID
 	id     *identity
 	book   *book
 	port   *port
@@ -139,13 +139,13 @@ type wires struct {
 	mu     sync.Mutex
 	sides  map[proto.ID]*side
 	filter func(from, to *side, sig *pb.Signal) []*pb.Signal // nil: as is
-	wg     sync.WaitGroup
 }
 
 // port is a side's socket. Signals go through a goroutine per port, as on a real socket.
 type port struct {
 	w     *wires
 	queue chan delivery
+	done  chan struct{}
 
 	mu   sync.Mutex
 	self *side
@@ -193,7 +193,7 @@ func (p *port) SendSignal(_ context.Context, account, device proto.ID, sig *pb.S
 }
 
 func (p *port) run() {
-	defer p.w.wg.Done()
+	defer close(p.done)
 	for d := range p.queue {
 		p.w.deliver(p.self, d)
 	}
@@ -204,7 +204,7 @@ func (w *wires) deliver(from *side, d delivery) {
 	to, filter := w.sides[d.device], w.filter
 	w.mu.Unlock()
 	if to == nil || !to.port.Connected() {
-		from.SignalFailed(d.account, d.device, d.sig, &proto.Error{Code: pb.ErrorCode_ERROR_CODE_OFFLINE, Message: "offline"})
+		from.SignalFailed(d.account, d.device, d.sig.GetLink(), &proto.Error{Code: pb.ErrorCode_ERROR_CODE_OFFLINE, Message: "offline"})
 		return
 	}
 	out := []*pb.Signal{d.sig}
@@ -237,17 +237,17 @@ func testLogger() *slog.Logger {
 }
 
 // add makes a side for a device of an identity.
-func (w *wires) add(t testing.TB, name string, id *identity, device proto.ID, change func(*Config)) *side {
+func (w *wires) add(t testing.TB, name string, id *identity, dev proto.ID, change func(*Config)) *side {
 	t.Helper()
 	s := &side{
-		name: name, self: Peer{id.account, device}, id: id,
+		name: name, self: peerID{id.account, dev}, id: id,
 		book:   &book{own: id.list, known: make(map[proto.ID]*proto.DeviceList)},
-		port:   &port{w: w, queue: make(chan delivery, 4096)},
+		port:   &port{w: w, queue: make(chan delivery, 4096), done: make(chan struct{})},
 		states: make(chan event, 4096), frames: make(chan event, 4096),
 	}
 	s.port.self = s
 	cfg := Config{
-		Self: Self{Account: id.account, Device: device, Key: id.devices[device]}, Lists: s.book, Signals: s.port,
+		Self: Self{Account: id.account, Device: dev, Key: id.devices[dev]}, Lists: s.book, Signals: s.port,
 		AllowLoopback: true, IdleTimeout: -1,
 		OnState: func(l *Link, st State) { s.states <- event{link: l, state: st} },
 		OnFrame: func(l *Link, f *pb.Frame) { s.frames <- event{link: l, frame: f} },
@@ -264,12 +264,11 @@ func (w *wires) add(t testing.TB, name string, id *identity, device proto.ID, ch
 	}
 	s.Manager = m
 	w.mu.Lock()
-	w.sides[device] = s
+	w.sides[dev] = s
 	w.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- m.Serve(ctx) }()
-	w.wg.Add(1)
 	go s.port.run()
 	t.Cleanup(func() {
 		cancel()
@@ -280,7 +279,7 @@ func (w *wires) add(t testing.TB, name string, id *identity, device proto.ID, ch
 			t.Errorf("%s: Close: %v", name, err)
 		}
 		close(s.port.queue)
-		w.wg.Wait()
+		<-s.port.done
 	})
 	return s
 }

@@ -19,7 +19,7 @@ import (
 // Link is the link to one device of one account. Its methods may be called from any goroutine.
 type Link struct {
 	m    *Manager
-	peer Peer
+	peer peerID
 	q    queue
 	done chan struct{} // closed when the phase is Closed
 
@@ -50,7 +50,7 @@ const (
 	farewellTimeout = 300 * time.Millisecond
 )
 
-func newLink(m *Manager, p Peer) *Link {
+func newLink(m *Manager, p peerID) *Link {
 	l := &Link{
 		m: m, peer: p, done: make(chan struct{}), changed: make(chan struct{}),
 		offers: rate.NewLimiter(1, offerBurst), made: time.Now(),
@@ -60,8 +60,11 @@ func newLink(m *Manager, p Peer) *Link {
 	return l
 }
 
-// Peer returns who is at the other end.
-func (l *Link) Peer() Peer { return l.peer }
+// Account returns whose device is at the other end.
+func (l *Link) Account() proto.ID { return l.peer.Account }
+
+// Device returns the device at the other end.
+func (l *Link) Device() proto.ID { return l.peer.Device }
 
 // State returns the present state.
 func (l *Link) State() State {
@@ -399,7 +402,7 @@ const (
 func (u *upgrade) reset() { *u = upgrade{since: time.Now()} }
 
 func (u *upgrade) due(s *session) bool {
-	if s.path.Kind != KindTURN || s.relayOnly || !s.settled() || u.tries >= upgradeTries ||
+	if s.path.Kind != Turn || s.relayOnly || !s.settled() || u.tries >= upgradeTries ||
 		time.Since(u.since) < upgradeFirst<<(2*u.tries) {
 		return false
 	}

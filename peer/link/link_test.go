@@ -12,7 +12,7 @@ func TestOpenAndExchange(t *testing.T) {
 	}
 	exchange(t, a, b)
 	p := l.Path()
-	if p.Kind != KindDirect || p.Protocol != "udp" || !p.RemoteAddress.IsValid() || p.Since.IsZero() {
+	if p.Kind != Direct || p.Protocol != "udp" || !p.RemoteAddress.IsValid() || p.Since.IsZero() {
 		t.Errorf("path %+v", p)
 	}
 	rtt, err := l.Ping(testContext(t))

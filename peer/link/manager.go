@@ -21,8 +21,8 @@ var ErrManagerClosed = errors.New("link: manager closed")
 // ErrTooManyLinks is returned by Open when Config.MaxLinks are there already.
 var ErrTooManyLinks = errors.New("link: too many links")
 
-// Peer names a device of an account.
-type Peer struct {
+// peerID names a device of an account.
+type peerID struct {
 	Account proto.ID
 	Device  proto.ID
 }
@@ -41,7 +41,7 @@ type Manager struct {
 	wg   sync.WaitGroup // queues and readers
 
 	mu     sync.Mutex
-	links  map[Peer]*Link
+	links  map[peerID]*Link
 	ended  endedLinks
 	closed bool
 }
@@ -51,7 +51,7 @@ func New(cfg Config) (*Manager, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, certs: newCertificates(), links: make(map[Peer]*Link)}
+	m := &Manager{cfg: cfg, certs: newCertificates(), links: make(map[peerID]*Link)}
 	var err error
 	if m.api, err = newAPI(&m.cfg, false); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (m *Manager) Close() error {
 // Open returns an open link to a device, making it if need be, and waits until it is open. Called again it returns the
 // same Link. When ctx ends first the attempt goes on in the background.
 func (m *Manager) Open(ctx context.Context, account, device proto.ID) (*Link, error) {
-	l, err := m.link(Peer{account, device}, true)
+	l, err := m.link(peerID{account, device}, true)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (m *Manager) Open(ctx context.Context, account, device proto.ID) (*Link, er
 func (m *Manager) Link(account, device proto.ID) (*Link, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	l, ok := m.links[Peer{account, device}]
+	l, ok := m.links[peerID{account, device}]
 	return l, ok
 }
 
@@ -160,16 +160,17 @@ func (m *Manager) HandleSignal(account, device proto.ID, signal *pb.Signal) {
 	if signal.GetKind() == nil {
 		return
 	}
-	l, err := m.link(Peer{account, device}, signal.GetClose() == nil)
+	l, err := m.link(peerID{account, device}, signal.GetClose() == nil)
 	if err != nil || l == nil || !l.q.pushForeign(func() { l.signal(signal, routeSocket) }) {
 		m.drop("queue")
 	}
 }
 
-// SignalFailed tells that the server refused to forward a signal: the device is not connected, or not a contact any more.
-func (m *Manager) SignalFailed(account, device proto.ID, signal *pb.Signal, err error) {
+// SignalFailed tells that the server refused to forward a signal of the session named link (Signal.link): the device is
+// not connected, or not a contact any more.
+func (m *Manager) SignalFailed(account, device proto.ID, link []byte, err error) {
 	if l, ok := m.Link(account, device); ok {
-		l.q.push(func() { l.signalFailed(signal, err) })
+		l.q.push(func() { l.signalFailed(link, err) })
 	}
 }
 
@@ -196,7 +197,7 @@ func (m *Manager) each(f func(*Link)) {
 }
 
 // link finds the link to a peer, or makes one.
-func (m *Manager) link(p Peer, create bool) (*Link, error) {
+func (m *Manager) link(p peerID, create bool) (*Link, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch l, ok := m.links[p]; {

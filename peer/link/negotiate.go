@@ -3,7 +3,6 @@ package link
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,8 +17,6 @@ import (
 // Negotiation after W3C webrtc-pc §10.7. pion cannot roll an offer back, so an offer on a session that has negotiated
 // before becomes pion's local description only together with its answer; until then it can be forgotten. Two first
 // offers meet on two different sessions, of which the polite side ends its own.
-
-const maxSDP = 64 << 10 // bytes; a link with media has about 6 KiB
 
 // signal takes one signal from outside. Queue only, like everything in this file.
 func (l *Link) signal(sig *pb.Signal, from route) {
@@ -72,13 +69,13 @@ func (l *Link) remoteClose(id proto.ID, reason Reason, from route) {
 }
 
 // signalFailed hears that the server did not forward a signal.
-func (l *Link) signalFailed(sig *pb.Signal, err error) {
-	id, bad := proto.IDFrom(sig.GetLink())
+func (l *Link) signalFailed(link []byte, err error) {
+	id, bad := proto.IDFrom(link)
 	s := l.session(id)
 	if bad != nil || s == nil {
 		return
 	}
-	if e, ok := proto.AsError(err); ok && !s.open && sig.GetDescription() != nil {
+	if e, ok := proto.AsError(err); ok && !s.open {
 		switch e.Code { //nolint:exhaustive // others may pass
 		case pb.ErrorCode_ERROR_CODE_OFFLINE:
 			l.fail(s, ReasonOffline, err)
@@ -88,16 +85,13 @@ func (l *Link) signalFailed(sig *pb.Signal, err error) {
 			return
 		}
 	}
-	if l.active != nil && l.active.connected {
-		s.sendChannel(sig)
+	if s.offer != nil {
+		s.sendChannel(&pb.Signal{Link: s.id.Bytes(), Kind: &pb.Signal_Description{Description: s.offer}})
 	}
 }
 
 // description verifies an offer or answer before anything of it is used.
 func (l *Link) description(id proto.ID, d *pb.Description, from route) error {
-	if len(d.GetSdp()) > maxSDP {
-		return refuse("description: %d bytes", len(d.GetSdp()))
-	}
 	ctx, cancel := context.WithTimeout(l.m.ctx, lookupTimeout)
 	defer cancel()
 	list, err := l.m.cfg.Lists.Lookup(ctx, l.peer.Account, l.peer.Device)
@@ -108,30 +102,47 @@ func (l *Link) description(id proto.ID, d *pb.Description, from route) error {
 	if !ok {
 		return refuse("description: device is not in its account's list")
 	}
-	body, err := openDescription(d, keys.GetSignKey(), l.peer, Peer{l.m.cfg.Self.Account, l.m.cfg.Self.Device}, id)
+	body, err := proto.OpenDescription(keys.GetSignKey(), d)
 	if err != nil {
-		return refuse("%w", err)
+		return refuse("description: %w", err)
 	}
-	print, err := fingerprintOf(d.GetSdp())
+	if err := l.addressed(body, id); err != nil {
+		return err
+	}
+	fingerprint, err := proto.FingerprintOf(d.GetSdp())
 	if err != nil {
-		return refuse("%w", err)
+		return refuse("description: %w", err)
 	}
-	in := &description{Description: d, body: body, print: print, key: keys.GetSignKey(), list: list}
-	in.hash = sha256.Sum256(d.GetBody().GetBody())
+	in := &description{
+		Description: d, body: body, hash: proto.OfferHash(d), fingerprint: fingerprint, key: keys.GetSignKey(), list: list,
+	}
 	if body.GetType() == pb.DescriptionType_DESCRIPTION_TYPE_ANSWER {
 		return l.takeAnswer(id, in)
 	}
 	return l.takeOffer(id, in, from)
 }
 
+// addressed checks that a verified description is for this link, from the device it came from to this one.
+func (l *Link) addressed(body *pb.DescriptionBody, id proto.ID) error {
+	self := l.m.cfg.Self
+	switch {
+	case !bytes.Equal(body.GetFromAccount(), l.peer.Account.Bytes()), !bytes.Equal(body.GetFromDevice(), l.peer.Device.Bytes()),
+		!bytes.Equal(body.GetToAccount(), self.Account.Bytes()), !bytes.Equal(body.GetToDevice(), self.Device.Bytes()):
+		return refuse("description: from or for another device")
+	case !bytes.Equal(body.GetLink(), id.Bytes()):
+		return refuse("description: of another link")
+	}
+	return nil
+}
+
 // description is a verified one.
 type description struct {
 	*pb.Description
-	body  *pb.DescriptionBody
-	hash  [sha256.Size]byte
-	print []byte
-	key   []byte
-	list  *proto.DeviceList
+	body        *pb.DescriptionBody
+	hash        [proto.HashSize]byte // of the signed body
+	fingerprint []byte
+	key         []byte // the device key that verified it
+	list        *proto.DeviceList
 }
 
 func (l *Link) takeOffer(id proto.ID, d *description, from route) error {
@@ -175,7 +186,7 @@ func (s *session) takeOffer(d *description, from route) error {
 		s.l.m.drop("offers")
 		return nil
 	}
-	if err := s.samePrint(d.print); err != nil {
+	if err := s.sameFingerprint(d.fingerprint); err != nil {
 		return err
 	}
 	s.remoteGen = d.body.GetGeneration()
@@ -238,7 +249,7 @@ func (l *Link) takeAnswer(id proto.ID, d *description) error {
 	if s == nil || s.offer == nil || !bytes.Equal(d.body.GetOfferHash(), s.offerHash) || d.body.GetGeneration() <= s.remoteGen {
 		return nil // of an offer that is not outstanding any more
 	}
-	if err := s.samePrint(d.print); err != nil {
+	if err := s.sameFingerprint(d.fingerprint); err != nil {
 		return err
 	}
 	s.remoteGen = d.body.GetGeneration()
@@ -353,7 +364,7 @@ func (s *session) negotiate(restart bool) error {
 	if err != nil {
 		return err
 	}
-	hash := sha256.Sum256(d.GetBody().GetBody())
+	hash := proto.OfferHash(d)
 	s.offer, s.offerHash, s.offerSDP, s.restarting = d, hash[:], offer.SDP, restart
 	if restart {
 		s.broken()
@@ -366,23 +377,22 @@ func (s *session) negotiate(restart bool) error {
 
 // describe signs a local description.
 func (s *session) describe(sdp string, kind pb.DescriptionType, offerHash []byte) (*pb.Description, error) {
-	print, err := fingerprintOf(sdp)
+	fingerprint, err := proto.FingerprintOf(sdp)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("description: %w", err)
 	}
-	if s.localPrint != nil && !bytes.Equal(s.localPrint, print) {
+	if s.localFingerprint != nil && !bytes.Equal(s.localFingerprint, fingerprint) {
 		return nil, errors.New("description: own DTLS fingerprint changed")
 	}
-	s.localPrint = print
+	s.localFingerprint = fingerprint
 	if u := ufragOf(sdp); u != s.localUfrag {
 		s.localUfrag, s.localCandidates = u, nil
 	}
 	s.localGen++
-	sum := sha256.Sum256([]byte(sdp))
 	self := s.l.m.cfg.Self
-	return signDescription(self.Key, &pb.DescriptionBody{
+	return proto.SignDescription(self.Key, &pb.DescriptionBody{
 		FromAccount: self.Account.Bytes(), FromDevice: self.Device.Bytes(),
 		ToAccount: s.l.peer.Account.Bytes(), ToDevice: s.l.peer.Device.Bytes(),
-		Link: s.id.Bytes(), Generation: s.localGen, Type: kind, SdpHash: sum[:], OfferHash: offerHash,
+		Link: s.id.Bytes(), Generation: s.localGen, Type: kind, OfferHash: offerHash,
 	}, sdp)
 }

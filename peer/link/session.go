@@ -36,10 +36,10 @@ type session struct {
 	stop      context.CancelFunc
 
 	// Fixed before the channel opens.
-	localPrint  []byte            // SHA-256 of the DTLS certificate
-	remotePrint []byte            // nil until the first description
-	remoteKey   ed25519.PublicKey // the device key that verified it
-	remoteList  *proto.DeviceList // where it stood
+	localFingerprint  []byte            // SHA-256 of the DTLS certificate
+	remoteFingerprint []byte            // nil until the first description
+	remoteKey         ed25519.PublicKey // the device key that verified it
+	remoteList        *proto.DeviceList // where it stood
 
 	via       route
 	localGen  uint64
@@ -307,14 +307,14 @@ func (s *session) readPath() {
 		return
 	}
 	p := Path{
-		Kind: KindDirect, Protocol: pair.Local.Protocol.String(),
+		Kind: Direct, Protocol: pair.Local.Protocol.String(),
 		LocalType: pair.Local.Typ.String(), RemoteType: pair.Remote.Typ.String(), Since: s.l.m.cfg.Clock(),
 	}
 	if a, err := netip.ParseAddr(pair.Remote.Address); err == nil {
 		p.RemoteAddress = netip.AddrPortFrom(a.Unmap(), pair.Remote.Port)
 	}
 	if pair.Local.Typ == webrtc.ICECandidateTypeRelay || pair.Remote.Typ == webrtc.ICECandidateTypeRelay {
-		p.Kind = KindTURN
+		p.Kind = Turn
 	}
 	if pair.Local.Typ == webrtc.ICECandidateTypeRelay {
 		if stats, ok := t.GetSelectedCandidatePairStats(); ok {
@@ -365,11 +365,11 @@ func (r *refusal) Unwrap() error { return r.err }
 
 func refuse(format string, args ...any) error { return &refusal{fmt.Errorf(format, args...)} }
 
-// samePrint sets the other end's fingerprint, or compares it with the one it had before.
-func (s *session) samePrint(print []byte) error {
-	if s.remotePrint != nil && !bytes.Equal(s.remotePrint, print) {
+// sameFingerprint sets the other end's fingerprint, or compares it with the one it had before.
+func (s *session) sameFingerprint(fingerprint []byte) error {
+	if s.remoteFingerprint != nil && !bytes.Equal(s.remoteFingerprint, fingerprint) {
 		return refuse("description: another DTLS fingerprint than before")
 	}
-	s.remotePrint = print
+	s.remoteFingerprint = fingerprint
 	return nil
 }

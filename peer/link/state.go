@@ -34,7 +34,7 @@ func (p Phase) String() string {
 }
 
 // Reason is why a link closed. The first four also travel in LinkClose.
-type Reason string
+type Reason = string
 
 // Reasons.
 const (
@@ -61,8 +61,8 @@ type Kind string
 
 // Kinds of path.
 const (
-	KindDirect Kind = "direct"
-	KindTURN   Kind = "turn" // at least one end goes through a TURN server
+	Direct Kind = "direct"
+	Turn   Kind = "turn" // at least one end goes through a TURN server
 )
 
 // Path says how the bytes of an open link travel.
