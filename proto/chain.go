@@ -10,10 +10,6 @@ import (
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
-// Lookup finds the signing key of an account's device among verified device lists. Its errors come
-// back from Check unchanged.
-type Lookup func(account, device ID) (ed25519.PublicKey, error)
-
 // Chain is a conversation's membership, roles, links and epoch, computed from its commits alone. It is
 // not safe for concurrent use.
 type Chain struct {
@@ -94,22 +90,10 @@ func (c *Chain) Check(s *pb.Signed, lookup Lookup) (*Commit, error) {
 	if err := c.checkPlace(m); err != nil {
 		return nil, err
 	}
-	account, err := IDFrom(m.GetAccount())
-	if err != nil {
+	if err := verifyBy(lookup, m.GetAccount(), m.GetDevice(), LabelCommit, s); err != nil {
 		return nil, err
 	}
-	device, err := IDFrom(m.GetDevice())
-	if err != nil {
-		return nil, err
-	}
-	key, err := lookup(account, device)
-	if err != nil {
-		return nil, err
-	}
-	if err := Verify(key, LabelCommit, s.GetSignature(), s.GetBody()); err != nil {
-		return nil, err
-	}
-	if err := c.checkChange(m, account); err != nil {
+	if err := c.checkChange(m, ID(m.GetAccount())); err != nil {
 		return nil, err
 	}
 	return &Commit{Commit: m, Hash: CommitHash(s.GetBody()), Signed: s}, nil
@@ -160,7 +144,7 @@ func (c *Chain) checkPlace(m *pb.Commit) error {
 	if m.GetSuite() != c.state.GetSuite() || m.GetKind() != c.state.GetKind() {
 		return Errorf(forbidden, "a commit may not change suite or kind")
 	}
-	if s := m.GetPreviousEpochKey(); s != nil && (len(s.GetNonce()) != NonceSize || len(s.GetCiphertext()) != KeySize+16) {
+	if s := m.GetPreviousEpochKey(); s != nil && (len(s.GetNonce()) != NonceSize || len(s.GetCiphertext()) != KeySize+tagSize) {
 		return Errorf(malformed, "the sealed previous key has the wrong form")
 	}
 	return nil
@@ -178,8 +162,11 @@ func (c *Chain) checkChange(m *pb.Commit, signer ID) error {
 		return c.checkSameMembers(m)
 	case *pb.Commit_SetLink_:
 		by, ok := c.Member(signer)
-		if !ok || by.GetRole() < pb.Role_ROLE_ADMIN || len(change.SetLink.GetLink().GetLinkKey()) != KeySize {
+		if !ok || by.GetRole() < pb.Role_ROLE_ADMIN {
 			return Errorf(forbidden, "only an administrator may change invitation links")
+		}
+		if err := c.checkSetLink(m, change.SetLink); err != nil {
+			return err
 		}
 		return c.checkSameMembers(m)
 	case *pb.Commit_JoinByLink_:
@@ -216,6 +203,28 @@ func checkCreate(m *pb.Commit, signer ID) error {
 	return Errorf(unsupported, "this kind of conversation needs a newer Parley")
 }
 
+// checkSetLink checks the link that is added, replaced or revoked.
+func (c *Chain) checkSetLink(m *pb.Commit, change *pb.Commit_SetLink) error {
+	link := change.GetLink()
+	if err := checkSize("a link key", link.GetLinkKey(), ed25519.PublicKeySize); err != nil {
+		return err
+	}
+	known := c.link(link.GetLinkKey()) != nil
+	switch {
+	case change.GetRevoke() && !known:
+		return Errorf(malformed, "there is no such invitation link to revoke")
+	case change.GetRevoke():
+		return nil
+	case !known && len(c.state.GetLinks()) >= MaxChainLinks:
+		return Errorf(tooLarge, "a conversation has at most %d invitation links: revoke one", MaxChainLinks)
+	case link.GetUses() == 0, link.GetUses() > MaxInvitationUses:
+		return Errorf(malformed, "an invitation link has 1 to %d uses", MaxInvitationUses)
+	case link.GetExpiresMs() <= m.GetTimeMs(), link.GetExpiresMs()-m.GetTimeMs() > uint64(MaxInvitationLife.Milliseconds()):
+		return Errorf(malformed, "an invitation link lasts up to 365 days")
+	}
+	return nil
+}
+
 // checkSameMembers allows nothing but higher generations.
 func (c *Chain) checkSameMembers(m *pb.Commit) error {
 	if len(m.GetMembers()) != len(c.state.GetMembers()) {
@@ -244,7 +253,7 @@ func (c *Chain) checkJoin(m *pb.Commit, signer ID, change *pb.Commit_JoinByLink)
 		return Errorf(forbidden, "this invitation link is not one of the conversation's, or was revoked")
 	case link.GetApproval():
 		return Errorf(forbidden, "joining by this link wants an administrator's approval")
-	case link.GetExpiresMs() != 0 && m.GetTimeMs() > link.GetExpiresMs():
+	case m.GetTimeMs() > link.GetExpiresMs():
 		return Errorf(expired, "this invitation link has expired")
 	case link.GetUses() == 0:
 		return Errorf(usedUp, "this invitation link is used up")
@@ -304,4 +313,6 @@ func (c *Chain) Apply(commit *Commit) {
 }
 
 // Clone copies the chain.
-func (c *Chain) Clone() *Chain { return &Chain{conversation: c.conversation, state: proto.CloneOf(c.state)} }
+func (c *Chain) Clone() *Chain {
+	return &Chain{conversation: c.conversation, state: proto.CloneOf(c.state)}
+}

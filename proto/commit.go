@@ -1,7 +1,6 @@
 package proto
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/subtle"
 	"fmt"
@@ -131,7 +130,10 @@ func openGrant(accountKey []byte, account, conversation ID, epoch uint64, commit
 	if err != nil {
 		return nil, err
 	}
-	return key, checkEpochKey(conversation[:], epoch, key, keyHash)
+	if err := checkEpochKey(conversation[:], epoch, key, keyHash); err != nil {
+		return nil, err
+	}
+	return key, nil
 }
 
 func checkEpochKey(conversation []byte, epoch uint64, key, want []byte) error {
@@ -145,8 +147,14 @@ func checkEpochKey(conversation []byte, epoch uint64, key, want []byte) error {
 	return nil
 }
 
-// OpenPreviousEpochKey opens the key of the epoch before a commit with the key of its own. It cannot
-// be checked against the commit before, which the caller does where it has that (CheckEpochKey).
+// CheckEpochKey says whether a key is that of the epoch that the commit starts (code bad_signature).
+func (c *Commit) CheckEpochKey(key []byte) error {
+	return checkEpochKey(c.GetConversation(), c.GetEpoch(), key, c.GetEpochKeyHash())
+}
+
+// OpenPreviousEpochKey opens the key of the epoch before a commit with the key of its own. Whoever
+// committed may have sealed a wrong one: the caller uses it only after CheckEpochKey of the commit
+// before accepts it.
 func OpenPreviousEpochKey(key []byte, c *Commit) ([]byte, error) {
 	epoch := c.GetEpoch() - 1
 	older, err := OpenBytes(Derive(key, LabelHistory, c.GetConversation(), U64(epoch)), c.GetPreviousEpochKey(), LabelHistory,
@@ -154,7 +162,10 @@ func OpenPreviousEpochKey(key []byte, c *Commit) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return older, checkSize("an epoch key", older, KeySize)
+	if err := checkSize("an epoch key", older, KeySize); err != nil {
+		return nil, err
+	}
+	return older, nil
 }
 
 // checkGrants says whether a post has one grant of the right form for every member and none else.
@@ -162,14 +173,28 @@ func checkGrants(c *pb.Commit, grants []*pb.Grant) error {
 	if len(grants) != len(c.GetMembers()) {
 		return Errorf(malformed, "a commit needs one grant for each of its %d members, not %d", len(c.GetMembers()), len(grants))
 	}
+	granted := make(map[string]uint32, len(grants))
+	for _, g := range grants {
+		if err := CheckGrant(g); err != nil {
+			return err
+		}
+		granted[string(g.GetAccount())] = g.GetGeneration()
+	}
 	for _, m := range c.GetMembers() {
-		ok := slices.ContainsFunc(grants, func(g *pb.Grant) bool {
-			return bytes.Equal(g.GetAccount(), m.GetAccount()) && g.GetGeneration() == m.GetGeneration() &&
-				len(g.GetEnc()) == KeySize && len(g.GetCiphertext()) == KeySize+16
-		})
-		if !ok {
+		if granted[string(m.GetAccount())] != m.GetGeneration() { // never 0
 			return Errorf(malformed, "a commit lacks a grant for a member")
 		}
+	}
+	return nil
+}
+
+// CheckGrant checks a grant's form. Whether it opens, only its receiver can say.
+func CheckGrant(g *pb.Grant) error {
+	if _, err := IDFrom(g.GetAccount()); err != nil {
+		return err
+	}
+	if g.GetGeneration() == 0 || len(g.GetEnc()) != KeySize || len(g.GetCiphertext()) != KeySize+tagSize {
+		return Errorf(malformed, "a grant lacks generation, encapsulated key or sealed key")
 	}
 	return nil
 }
@@ -180,7 +205,10 @@ func (c *Chain) CheckPost(p *pb.CommitPost, lookup Lookup) (*Commit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return commit, checkGrants(commit.Commit, p.GetGrants())
+	if err := checkGrants(commit.Commit, p.GetGrants()); err != nil {
+		return nil, err
+	}
+	return commit, nil
 }
 
 func marshal(what string, m proto.Message) ([]byte, error) {

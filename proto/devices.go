@@ -73,7 +73,8 @@ func (l *DeviceList) Device(id ID) (*pb.DeviceKeys, bool) {
 	return nil, false
 }
 
-// CheckSuccessor fails with stale_list unless l follows directly on previous.
+// CheckSuccessor fails unless l follows directly on previous (stale_list), keeps the identity
+// (forbidden) and the keys of devices, and drops devices only together with the account key they have.
 func (l *DeviceList) CheckSuccessor(previous *DeviceList) error {
 	switch {
 	case !bytes.Equal(l.GetAccount(), previous.GetAccount()), !bytes.Equal(l.GetIdentityKey(), previous.GetIdentityKey()):
@@ -84,6 +85,31 @@ func (l *DeviceList) CheckSuccessor(previous *DeviceList) error {
 		return Errorf(malformed, "the account key generation jumps from %d to %d", previous.GetGeneration(), l.GetGeneration())
 	case l.GetGeneration() == previous.GetGeneration() && !bytes.Equal(l.GetAccountKey(), previous.GetAccountKey()):
 		return Errorf(malformed, "the account key changed without a new generation")
+	case l.GetGeneration() > previous.GetGeneration() && bytes.Equal(l.GetAccountKey(), previous.GetAccountKey()):
+		return Errorf(malformed, "the new generation has the old account key")
+	}
+	for _, d := range previous.GetDevices() {
+		now, stays := l.Device(ID(d.GetDevice()))
+		switch {
+		case !stays && l.GetGeneration() == previous.GetGeneration():
+			return Errorf(malformed, "the device list drops a device that still has the account key: it needs a new generation")
+		case stays && (!bytes.Equal(now.GetSignKey(), d.GetSignKey()) || !bytes.Equal(now.GetSealKey(), d.GetSealKey())):
+			return Errorf(malformed, "the device list changes the keys of a device")
+		}
+	}
+	return nil
+}
+
+// CheckSeen says whether a client that has seen newest of this account may take l: the same identity, no
+// lower version (stale_list), of the same version no other body, and of the next one a true successor.
+func (l *DeviceList) CheckSeen(newest *DeviceList) error {
+	switch {
+	case !bytes.Equal(l.GetAccount(), newest.GetAccount()), !bytes.Equal(l.GetIdentityKey(), newest.GetIdentityKey()):
+		return Errorf(forbidden, "the device list is of another identity")
+	case l.GetVersion() < newest.GetVersion(), l.GetVersion() == newest.GetVersion() && l.Hash != newest.Hash:
+		return Errorf(staleList, "a newer or another device list than version %d was seen before", l.GetVersion())
+	case l.GetVersion() == newest.GetVersion()+1:
+		return l.CheckSuccessor(newest)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -23,8 +22,8 @@ func SealEnvelope(epochKey []byte, h *pb.Header, content *pb.Content, key ed2551
 	if _, err := ParseHeader(header); err != nil {
 		return nil, err
 	}
-	if n := len(content.GetText().GetBody()); n > MaxText {
-		return nil, Errorf(tooLarge, "the text has %d bytes, at most %d go into one message", n, MaxText)
+	if err := checkContent(h, content); err != nil {
+		return nil, err
 	}
 	plaintext, err := proto.Marshal(content)
 	if err != nil {
@@ -82,19 +81,41 @@ func ParseHeader(b []byte) (*pb.Header, error) {
 		}
 	}
 	if r := h.GetReplaces(); r != nil {
-		if _, err := IDFrom(r.GetDevice()); err != nil {
+		if err := checkRef(r); err != nil {
 			return nil, err
 		}
-		if err := checkV7(r.GetId()); err != nil {
-			return nil, err
-		}
+	} else if k := pb.Kind(h.GetKind()); k >= pb.Kind_KIND_EDIT && k <= pb.Kind_KIND_REACTION { //nolint:gosec // compared only
+		return nil, Errorf(malformed, "an edit, deletion or reaction does not say of which message")
 	}
 	return h, nil
 }
 
+// ParseEnvelope parses the header of an envelope as it is sent: with a ciphertext and a signature of
+// the right sizes. It verifies nothing.
+func ParseEnvelope(e *pb.Envelope) (*pb.Header, error) {
+	switch {
+	case len(e.GetHeader())+len(e.GetCiphertext()) > MaxEnvelope:
+		return nil, Errorf(tooLarge, "the message is larger than %d bytes", MaxEnvelope)
+	case len(e.GetCiphertext()) < tagSize, len(e.GetCiphertextHash()) != 0:
+		return nil, Errorf(malformed, "a message was sent without its body")
+	case len(e.GetSignature()) != ed25519.SignatureSize:
+		return nil, Errorf(badSignature, "the message has no signature")
+	}
+	return ParseHeader(e.GetHeader())
+}
+
+// Blank returns the envelope without its body, as the relay keeps it after a deletion: header and
+// signature still verify.
+func Blank(e *pb.Envelope) *pb.Envelope {
+	return &pb.Envelope{Header: e.GetHeader(), Signature: e.GetSignature(), CiphertextHash: CiphertextHash(e)}
+}
+
+// IsBlank says whether an envelope's body was taken out.
+func IsBlank(e *pb.Envelope) bool { return len(e.GetCiphertext()) == 0 }
+
 // CiphertextHash is SHA-256 of the ciphertext, also of a blanked envelope.
 func CiphertextHash(e *pb.Envelope) []byte {
-	if len(e.GetCiphertext()) == 0 && len(e.GetCiphertextHash()) == HashSize {
+	if IsBlank(e) && len(e.GetCiphertextHash()) == HashSize {
 		return e.GetCiphertextHash()
 	}
 	sum := sha256.Sum256(e.GetCiphertext())
@@ -129,8 +150,46 @@ func OpenEnvelope(epochKey []byte, e *pb.Envelope) (*pb.Content, error) {
 	if err := Unmarshal(plaintext, content); err != nil {
 		return nil, err
 	}
-	if body := content.GetText().GetBody(); len(body) > MaxText || !utf8.ValidString(body) {
-		return nil, Errorf(tooLarge, "the text is longer than %d bytes", MaxText)
+	if err := checkContent(h, content); err != nil {
+		return nil, err
 	}
 	return content, nil
+}
+
+// checkContent checks the sizes of content that this version knows, and that the header announces just
+// that: what does not count as unread must not be shown as a message. Contents of later versions pass.
+func checkContent(h *pb.Header, content *pb.Content) error {
+	kind := pb.Kind_KIND_UNSPECIFIED
+	switch c := content.GetKind().(type) {
+	case *pb.Content_Text_:
+		kind = pb.Kind_KIND_MESSAGE
+		if r := c.Text.GetReplyTo(); r != nil {
+			if err := checkRef(r); err != nil {
+				return err
+			}
+		}
+	case *pb.Content_Edit_:
+		kind = pb.Kind_KIND_EDIT
+	case *pb.Content_Delete_:
+		kind = pb.Kind_KIND_DELETE
+	case *pb.Content_Reaction_:
+		kind = pb.Kind_KIND_REACTION
+	}
+	if kind != pb.Kind_KIND_UNSPECIFIED && h.GetKind() != uint32(kind) { //nolint:gosec // small constants
+		return Errorf(malformed, "the message holds something else than its header says")
+	}
+	if n := max(len(content.GetText().GetBody()), len(content.GetEdit().GetBody())); n > MaxText {
+		return Errorf(tooLarge, "the text has %d bytes, at most %d go into one message", n, MaxText)
+	}
+	if n := len(content.GetReaction().GetEmoji()); n > MaxEmoji {
+		return Errorf(tooLarge, "a reaction has at most %d bytes", MaxEmoji)
+	}
+	return nil
+}
+
+func checkRef(r *pb.MessageRef) error {
+	if _, err := IDFrom(r.GetDevice()); err != nil {
+		return err
+	}
+	return checkV7(r.GetId())
 }

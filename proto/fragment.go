@@ -17,13 +17,13 @@ type Reassembler struct {
 	partial []byte
 }
 
-// Add takes the next message and returns the frame that it completes, nil while more is to come. After
-// an error the channel is of no more use.
+// Add takes the next message, which it copies, and returns the frame that it completes, nil while more is
+// to come. At most MaxFrame bytes are kept. After an error the channel is of no more use.
 func (r *Reassembler) Add(message []byte) ([]byte, error) {
 	switch {
 	case len(message) == 0 || message[0] > 1:
 		return nil, Errorf(malformed, "a fragment does not say whether more follows")
-	case len(message) > MaxFragment, message[0] == 1 && len(message) != MaxFragment:
+	case len(message) > MaxFragment, message[0] == 1 && len(message) == 1:
 		return nil, Errorf(malformed, "a fragment has the wrong size")
 	case len(r.partial)+len(message)-1 > MaxFrame:
 		return nil, Errorf(tooLarge, "a frame is larger than %d bytes", MaxFrame)

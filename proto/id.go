@@ -28,13 +28,13 @@ func IDFrom(b []byte) (ID, error) {
 	return id, nil
 }
 
-// ParseID reads the text form of a UUID.
+// ParseID reads the text form of a UUID (36 characters, either case) that is not all zero.
 func ParseID(s string) (ID, error) {
 	u, err := uuid.Parse(s)
 	if err != nil || len(s) != 36 {
 		return ID{}, Errorf(malformed, "%q is not an id", s)
 	}
-	return ID(u), nil
+	return IDFrom(u[:])
 }
 
 // Bytes returns a copy of the id's bytes.

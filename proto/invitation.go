@@ -62,7 +62,7 @@ func ParseInvitation(text string) (*InvitationSecret, error) {
 		return nil, err
 	}
 	b, err := parseBase32(secret)
-	if err != nil || len(b) != invitationSecretBytes {
+	if err != nil || len(b) != invitationSecretBytes || base32Text(b) != strings.ToLower(secret) {
 		return nil, Errorf(malformed, "the invitation is cut off: copy all of it")
 	}
 	return &InvitationSecret{Code: code, secret: b}, nil
@@ -144,7 +144,15 @@ func (i *InvitationSecret) Open(s *pb.Sealed) (*pb.InvitationSecretPart, error) 
 	if _, err := IDFrom(part.GetAccount()); err != nil {
 		return nil, err
 	}
-	return part, checkSize("the inviter's identity key", part.GetIdentityKey(), KeySize)
+	if len(part.GetConversation()) != 0 {
+		if _, err := IDFrom(part.GetConversation()); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkSize("the inviter's identity key", part.GetIdentityKey(), KeySize); err != nil {
+		return nil, err
+	}
+	return part, nil
 }
 
 // OpenLinkJoin verifies that the holder of the link key vouches for a joiner.
@@ -161,5 +169,35 @@ func OpenLinkJoin(linkKey ed25519.PublicKey, s *pb.Signed) (*pb.LinkJoin, error)
 			return nil, err
 		}
 	}
-	return join, checkSize("the joiner's identity key", join.GetIdentityKey(), KeySize)
+	if err := checkSize("the joiner's identity key", join.GetIdentityKey(), KeySize); err != nil {
+		return nil, err
+	}
+	return join, nil
+}
+
+// OpenInvitation verifies an invitation by the device that it names and checks its form. Whether it is
+// still open (expiry against a clock, uses left) is for the server to check.
+func OpenInvitation(s *pb.Signed, lookup Lookup) (*pb.Invitation, error) {
+	inv := &pb.Invitation{}
+	if err := Unmarshal(s.GetBody(), inv); err != nil { // read to learn whose key to verify with
+		return nil, err
+	}
+	if err := verifyBy(lookup, inv.GetAccount(), inv.GetDevice(), LabelInvitation, s); err != nil {
+		return nil, err
+	}
+	if err := CheckInvitationCode(inv.GetCode()); err != nil {
+		return nil, err
+	}
+	if len(inv.GetConversation()) != 0 {
+		if _, err := IDFrom(inv.GetConversation()); err != nil {
+			return nil, err
+		}
+	}
+	if inv.GetUses() == 0 || inv.GetUses() > MaxInvitationUses || inv.GetExpiresMs() == 0 {
+		return nil, Errorf(malformed, "an invitation has 1 to %d uses and an end", MaxInvitationUses)
+	}
+	if err := checkSize("a link key", inv.GetLinkKey(), ed25519.PublicKeySize); err != nil {
+		return nil, err
+	}
+	return inv, nil
 }

@@ -27,7 +27,10 @@ func OpenKeyRing(master []byte, account ID, s *pb.Sealed) (*pb.KeyRing, error) {
 		return nil, err
 	}
 	ring := &pb.KeyRing{}
-	return ring, Unmarshal(b, ring)
+	if err := Unmarshal(b, ring); err != nil {
+		return nil, err
+	}
+	return ring, nil
 }
 
 // CheckKeyRing says whether a ring belongs to a device list: its identity, and its newest account key.
@@ -36,6 +39,11 @@ func CheckKeyRing(ring *pb.KeyRing, list *pb.DeviceList) error {
 		return Errorf(malformed, "the key ring lacks keys")
 	}
 	identity := ed25519.NewKeyFromSeed(ring.GetIdentitySeed()).Public().(ed25519.PublicKey) //nolint:forcetypeassert // by definition
+	for i, k := range ring.GetKeys() {
+		if len(k.GetPrivateKey()) != KeySize || k.GetGeneration() == 0 || i > 0 && k.GetGeneration() <= ring.GetKeys()[i-1].GetGeneration() {
+			return Errorf(malformed, "the key ring's generations are out of order")
+		}
+	}
 	newest := ring.GetKeys()[len(ring.GetKeys())-1]
 	key, err := ecdh.X25519().NewPrivateKey(newest.GetPrivateKey())
 	if err != nil {
@@ -50,6 +58,9 @@ func CheckKeyRing(ring *pb.KeyRing, list *pb.DeviceList) error {
 
 // WrapMaster seals the account master key under the password's wrapping key.
 func WrapMaster(wrap []byte, account ID, master []byte) (*pb.Sealed, error) {
+	if err := checkSize("the master key", master, KeySize); err != nil {
+		return nil, err
+	}
 	return SealBytes(wrap, master, LabelMasterPassword, account[:])
 }
 
@@ -59,7 +70,10 @@ func UnwrapMaster(wrap []byte, account ID, s *pb.Sealed) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return master, checkSize("the master key", master, KeySize)
+	if err := checkSize("the master key", master, KeySize); err != nil {
+		return nil, err
+	}
+	return master, nil
 }
 
 // GrantGeneration seals a new generation of the account key to one remaining device.
@@ -79,5 +93,8 @@ func OpenGeneration(sealKey []byte, account ID, g *pb.GenerationGrant) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	return key, checkSize("an account key", key, KeySize)
+	if err := checkSize("an account key", key, KeySize); err != nil {
+		return nil, err
+	}
+	return key, nil
 }

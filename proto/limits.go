@@ -16,6 +16,8 @@ const (
 	MaxDevices          = 64
 	MaxCandidates       = 64 // a session of a link
 	MaxMentions         = 50
+	MaxEmoji            = 64  // bytes of a reaction
+	MaxChainLinks       = 64  // invitation links of one conversation at a time, used up ones too
 	MaxNote             = 200 // characters of a contact request's note
 	MaxDepth            = 32  // nested protobuf messages
 	MaxFragment         = 16 << 10

@@ -55,6 +55,11 @@ func PeekDescription(d *pb.Description) (*pb.DescriptionBody, error) {
 			return nil, err
 		}
 	}
+	if len(body.GetCall()) != 0 {
+		if _, err := IDFrom(body.GetCall()); err != nil {
+			return nil, err
+		}
+	}
 	answer := body.GetType() == pb.DescriptionType_DESCRIPTION_TYPE_ANSWER
 	offer := body.GetType() == pb.DescriptionType_DESCRIPTION_TYPE_OFFER
 	if !answer && !offer || body.GetGeneration() == 0 || answer && len(body.GetOfferHash()) != HashSize || offer && len(body.GetOfferHash()) != 0 {
@@ -67,8 +72,12 @@ func PeekDescription(d *pb.Description) (*pb.DescriptionBody, error) {
 func OfferHash(offer *pb.Description) [HashSize]byte { return sha256.Sum256(offer.GetBody().GetBody()) }
 
 // FingerprintOf returns the one SHA-256 DTLS certificate fingerprint in an SDP, as 32 raw bytes
-// (RFC 8122 §5). Several lines must agree.
+// (RFC 8122 §5). Several lines must agree. Anything but 32 pairs of hexadecimal digits joined by colons is
+// refused, so that no other parser reads another value out of the same text.
 func FingerprintOf(sdp string) ([]byte, error) {
+	if strings.Contains(strings.ReplaceAll(sdp, "\r\n", "\n"), "\r") {
+		return nil, Errorf(malformed, "the session description has a line that ends in another way")
+	}
 	var found []byte
 	for line := range strings.Lines(sdp) {
 		value, ok := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "a=fingerprint:")
@@ -77,7 +86,7 @@ func FingerprintOf(sdp string) ([]byte, error) {
 		}
 		algorithm, text, _ := strings.Cut(value, " ")
 		sum, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
-		if !strings.EqualFold(algorithm, "sha-256") || err != nil || len(sum) != HashSize {
+		if !strings.EqualFold(algorithm, "sha-256") || err != nil || len(sum) != HashSize || len(text) != 3*HashSize-1 {
 			return nil, Errorf(malformed, "the session description has a fingerprint that is not SHA-256")
 		}
 		if found != nil && !bytes.Equal(found, sum) {

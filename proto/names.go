@@ -1,14 +1,12 @@
 package proto
 
 import (
-	"net"
-	"net/netip"
-	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/secure/precis"
+	"golang.org/x/text/unicode/norm"
 )
 
 // FoldUserName returns the form under which a user name is unique: PRECIS UsernameCaseMapped
@@ -25,12 +23,11 @@ func FoldUserName(name string) (string, error) {
 		return "", Errorf(nameInvalid, "a user name has %d to %d characters", MinUserName, MaxUserName)
 	}
 	for i, r := range folded {
-		letter := unicode.IsLetter(r) || unicode.IsDigit(r)
-		mark := unicode.Is(unicode.M, r)
+		letter := unicode.IsLetter(r) || '0' <= r && r <= '9'
 		if i == 0 && !letter {
 			return "", Errorf(nameInvalid, "a user name starts with a letter or a digit")
 		}
-		if !letter && !mark && r != '.' && r != '_' && r != '-' {
+		if !letter && !ownMark(r) && r != '.' && r != '_' && r != '-' {
 			return "", Errorf(nameInvalid, "a user name has letters, digits, '.', '_' and '-' only, without spaces")
 		}
 	}
@@ -40,12 +37,16 @@ func FoldUserName(name string) (string, error) {
 	return folded, nil
 }
 
-// oneScript says whether all letters are of one script. Han, Hiragana, Katakana and Bopomofo count as
-// one, and so do Han and Hangul (Unicode TS 39, "Highly Restrictive" without Latin).
+// ownMark says whether r is a vowel sign or the like that belongs to a script. Accents that fit any
+// letter and were not composed by NFC are none: "i" with another dot looks like "i".
+func ownMark(r rune) bool { return unicode.Is(unicode.M, r) && !unicode.Is(unicode.Inherited, r) }
+
+// oneScript says whether all letters and marks are of one script, where Han, Hiragana and Katakana
+// count as one.
 func oneScript(s string) bool {
 	seen := ""
 	for _, r := range s {
-		if !unicode.IsLetter(r) {
+		if !unicode.IsLetter(r) && !ownMark(r) {
 			continue
 		}
 		name := scriptOf(r)
@@ -57,65 +58,76 @@ func oneScript(s string) bool {
 	return true
 }
 
+// scriptOf names a letter's script. Each rune has exactly one in the table.
 func scriptOf(r rune) string {
-	if unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Bopomofo, unicode.Hangul) || r == 'ー' {
-		return "CJK"
+	const japanese = "Han, Hiragana, Katakana"
+	if r == 'ー' || unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana) { // the long vowel mark is of no script
+		return japanese
 	}
-	for _, s := range []struct {
-		name  string
-		table *unicode.RangeTable
-	}{{"Latin", unicode.Latin}, {"Cyrillic", unicode.Cyrillic}, {"Greek", unicode.Greek}} {
-		if unicode.Is(s.table, r) {
-			return s.name
-		}
+	if unicode.Is(unicode.Latin, r) {
+		return "Latin"
 	}
 	for name, table := range unicode.Scripts {
 		if unicode.Is(table, r) {
 			return name
 		}
 	}
-	return "none"
+	return ""
 }
 
-// CleanNickname returns a nickname as it is kept: PRECIS Nickname (RFC 8266 §2), which trims and
-// folds spaces but keeps case. Control, format and bidirectional characters are refused (code
-// name_invalid); a joiner inside an emoji is kept.
+// CleanNickname returns a nickname as it is kept: as PRECIS Nickname (RFC 8266 §2.3) enforces it, in NFKC
+// with single spaces, case kept, but with the joiners that emoji need. Control, format, bidirectional and
+// other invisible characters are refused (code name_invalid).
 func CleanNickname(name string) (string, error) {
 	if len(name) > 16*MaxNickname || !utf8.ValidString(name) {
-		return "", Errorf(nameInvalid, "a name has at most %d characters", MaxNickname)
+		return "", Errorf(nameInvalid, "a name has 1 to %d characters", MaxNickname)
 	}
-	var previous rune
-	for i, r := range name {
-		joins := r == '\u200d' && unicode.Is(unicode.So, previous) || r == '\u200d' && previous == '\ufe0f'
-		if !joins && (unicode.Is(unicode.C, r) || r == '\u2028' || r == '\u2029') {
-			return "", Errorf(nameInvalid, "the name has an invisible character at byte %d: take it out", i)
-		}
-		previous = r
+	if err := checkVisible(name); err != nil {
+		return "", err
 	}
-	name = strings.Join(strings.Fields(name), " ")
+	name = strings.Join(strings.Fields(norm.NFKC.String(name)), " ")
+	if err := checkVisible(name); err != nil {
+		return "", err
+	}
 	if n := utf8.RuneCountInString(name); n < 1 || n > MaxNickname {
 		return "", Errorf(nameInvalid, "a name has 1 to %d characters", MaxNickname)
+	}
+	if first, _ := utf8.DecodeRuneInString(name); unicode.Is(unicode.M, first) {
+		return "", Errorf(nameInvalid, "a name does not start with an accent")
 	}
 	return name, nil
 }
 
-// ServerHost is the host name that passwords and log-ins are bound to: that of the server's URL in
-// lower case without port; every name of the own machine is "localhost".
-func ServerHost(rawURL string) (string, error) {
-	u, err := url.Parse(rawURL)
-	if err != nil || u.Hostname() == "" {
-		return "", Errorf(malformed, "%q is not a server address", rawURL)
-	}
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-	if ip := net.ParseIP(host); ip != nil {
-		addr, _ := netip.AddrFromSlice(ip)
-		if addr.Unmap().IsLoopback() {
-			return "localhost", nil
+const (
+	joiner         = '\u200d'
+	emojiStyle     = '\ufe0f' // variation selector 16
+	blankPattern   = '\u2800' // Braille without dots
+	firstSkinTone  = '\U0001f3fb'
+	lastSkinTone   = '\U0001f3ff'
+	lineSeparator  = '\u2028'
+	paragraphBreak = '\u2029'
+)
+
+// checkVisible refuses characters that show nothing, hide or reorder others.
+func checkVisible(name string) error {
+	runes := []rune(name)
+	for i, r := range runes {
+		ok := !unicode.In(r, unicode.C, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) &&
+			r != lineSeparator && r != paragraphBreak && r != blankPattern
+		switch {
+		case r == joiner:
+			ok = i > 0 && joins(runes[i-1]) && i+1 < len(runes) && unicode.Is(unicode.So, runes[i+1])
+		case r == emojiStyle:
+			ok = i > 0 && !unicode.In(runes[i-1], unicode.Z, unicode.Variation_Selector)
 		}
-		return addr.Unmap().String(), nil
+		if !ok {
+			return Errorf(nameInvalid, "character %d of the name is invisible: take it out", i+1)
+		}
 	}
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return "localhost", nil
-	}
-	return host, nil
+	return nil
+}
+
+// joins says whether r can end the first half of a joined emoji.
+func joins(r rune) bool {
+	return unicode.Is(unicode.So, r) || r == emojiStyle || firstSkinTone <= r && r <= lastSkinTone
 }

@@ -70,4 +70,6 @@ func PasswordSecrets(password, host, user string, p *pb.PasswordParams) (auth, w
 }
 
 // StoredAuth is what the server keeps of an auth secret.
-func StoredAuth(serverSalt, auth []byte) [HashSize]byte { return Hash(LabelAuthStore, serverSalt, auth) }
+func StoredAuth(serverSalt, auth []byte) [HashSize]byte {
+	return Hash(LabelAuthStore, serverSalt, auth)
+}
