@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/parley-chat/parley/proto"
+	pb "github.com/parley-chat/parley/proto/parleyv1"
+)
+
+// Session says whose a token is.
+type Session struct {
+	Account, Device     proto.ID
+	AccountID, DeviceID int64
+	Admin               bool
+}
+
+// SessionByToken finds the session of a token hash; ErrNotFound when it does not exist, has expired or
+// its device has ended.
+func (s *Store) SessionByToken(ctx context.Context, tokenHash []byte) (*Session, error) {
+	var (
+		out             Session
+		account, device []byte
+	)
+	err := s.read.QueryRowContext(ctx, `SELECT a.public_id, d.public_id, a.id, d.id, a.admin FROM sessions t
+		JOIN devices d ON d.id = t.device_id JOIN accounts a ON a.id = d.account_id
+		WHERE t.token_hash = ? AND t.expires_ms > ? AND d.ended_ms IS NULL AND a.suspended_ms IS NULL AND a.deleted_ms IS NULL`,
+		tokenHash, s.nowMS()).Scan(&account, &device, &out.AccountID, &out.DeviceID, &out.Admin)
+	if err != nil {
+		return nil, wrap("read session", err)
+	}
+	out.Account, out.Device = proto.ID(account), proto.ID(device)
+	return &out, nil
+}
+
+// OpenSession stores a session of a device that proved itself.
+func (s *Store) OpenSession(ctx context.Context, device int64, tokenHash []byte, expires time.Time) error {
+	return s.write(ctx, func(w *writeTx) error {
+		if _, err := w.exec("UPDATE devices SET last_used_ms = ? WHERE id = ?", w.s.nowMS(), device); err != nil {
+			return fmt.Errorf("open session: %w", err)
+		}
+		return w.addSession(tokenHash, device, expires)
+	})
+}
+
+// EndDevice signs a device out for good: its sessions end, it cannot open another.
+func (s *Store) EndDevice(ctx context.Context, account, device int64, public proto.ID) error {
+	return s.write(ctx, func(w *writeTx) error { return w.endDevice(account, device, public) })
+}
+
+func (w *writeTx) endDevice(account, device int64, public proto.ID) error {
+	if _, err := w.exec("UPDATE devices SET ended_ms = ? WHERE id = ? AND ended_ms IS NULL", w.s.nowMS(), device); err != nil {
+		return fmt.Errorf("end device: %w", err)
+	}
+	if _, err := w.exec("DELETE FROM sessions WHERE device_id = ?", device); err != nil {
+		return fmt.Errorf("end sessions: %w", err)
+	}
+	_, err := w.bump(account, LogDevice, public[:])
+	return err
+}
+
+// Purposes of tickets.
+const (
+	TicketLogin     = 1 // a password was proved: the account may change its devices or password
+	TicketChallenge = 2 // the nonce that a device has to sign
+)
+
+// AddTicket stores a ticket, and forgets those that have expired.
+func (s *Store) AddTicket(ctx context.Context, purpose int, hash []byte, account, device int64, expires time.Time) error {
+	return s.write(ctx, func(w *writeTx) error {
+		if _, err := w.exec("DELETE FROM tickets WHERE expires_ms < ?", w.s.nowMS()); err != nil {
+			return fmt.Errorf("expire tickets: %w", err)
+		}
+		_, err := w.exec("INSERT INTO tickets (token_hash, purpose, account_id, device_id, expires_ms) VALUES (?, ?, ?, ?, ?)",
+			hash, purpose, account, device, expires.UnixMilli())
+		return wrap("insert ticket", err)
+	})
+}
+
+// TakeTicket uses a ticket up and returns whose it was.
+func (s *Store) TakeTicket(ctx context.Context, purpose int, hash []byte) (account, device int64, err error) {
+	err = s.write(ctx, func(w *writeTx) error {
+		err := w.row("SELECT account_id, device_id FROM tickets WHERE token_hash = ? AND purpose = ? AND expires_ms > ?",
+			hash, purpose, w.s.nowMS()).Scan(&account, &device)
+		if err != nil {
+			return wrap("read ticket", err)
+		}
+		_, err = w.exec("DELETE FROM tickets WHERE token_hash = ?", hash)
+		return wrap("use ticket", err)
+	})
+	return account, device, err
+}
+
+// Device is one row of devices.
+type Device struct {
+	ID, AccountID int64
+	Public        proto.ID
+	SignKey       []byte
+	State         *pb.DeviceState
+}
+
+// Device finds a device that has not ended.
+func (s *Store) Device(ctx context.Context, id proto.ID) (*Device, error) {
+	d := Device{Public: id}
+	err := s.read.QueryRowContext(ctx, "SELECT id, account_id, sign_key FROM devices WHERE public_id = ? AND ended_ms IS NULL", id[:]).
+		Scan(&d.ID, &d.AccountID, &d.SignKey)
+	return &d, wrap("read device", err)
+}
+
+// DeviceList returns the list in force of an account.
+func (s *Store) DeviceList(ctx context.Context, account int64) (*pb.Signed, error) {
+	var signed pb.Signed
+	err := s.read.QueryRowContext(ctx, "SELECT body, signature FROM device_lists WHERE account_id = ? ORDER BY version DESC LIMIT 1", account).
+		Scan(&signed.Body, &signed.Signature)
+	if err != nil {
+		return nil, wrap("read device list", err)
+	}
+	return &pb.Signed{Body: signed.GetBody(), Signature: signed.GetSignature()}, nil
+}
+
+// DeviceLists returns all lists of an account, oldest first.
+func (s *Store) DeviceLists(ctx context.Context, account int64) ([]*pb.Signed, error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT body, signature FROM device_lists WHERE account_id = ? ORDER BY version", account)
+	if err != nil {
+		return nil, fmt.Errorf("read device lists: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var all []*pb.Signed
+	for rows.Next() {
+		signed := &pb.Signed{}
+		if err := rows.Scan(&signed.Body, &signed.Signature); err != nil {
+			return nil, fmt.Errorf("read device lists: %w", err)
+		}
+		all = append(all, signed)
+	}
+	return all, wrap("read device lists", rows.Err())
+}
+
+// ListUpdate is a successor of an account's device list.
+type ListUpdate struct {
+	Account    int64
+	Previous   uint64
+	List       *proto.DeviceList
+	Added      *pb.DeviceKeys // the device to open a session for, nil for none
+	DeviceName string
+	TokenHash  []byte
+	Expires    time.Time
+}
+
+// UpdateDevices puts the next device list in force. Devices that it drops lose their sessions; the
+// returned ids are theirs. It fails with stale_list when another list came first.
+func (s *Store) UpdateDevices(ctx context.Context, u ListUpdate) (ended []proto.ID, err error) {
+	err = s.write(ctx, func(w *writeTx) error {
+		ended = nil
+		changed, err := w.exec("UPDATE accounts SET list_version = ?, generation = ? WHERE id = ? AND list_version = ?",
+			u.List.GetVersion(), u.List.GetGeneration(), u.Account, u.Previous)
+		if err != nil {
+			return fmt.Errorf("update devices: %w", err)
+		}
+		if changed == 0 {
+			return proto.Errorf(pb.ErrorCode_ERROR_CODE_STALE_LIST, "the devices changed meanwhile: try again")
+		}
+		if err := w.insertList(u.Account, u.List); err != nil {
+			return err
+		}
+		if u.Added != nil {
+			device, err := w.addDevice(u.Account, u.List, u.Added, u.DeviceName)
+			if err != nil {
+				return err
+			}
+			if err := w.addSession(u.TokenHash, device, u.Expires); err != nil {
+				return err
+			}
+		}
+		if ended, err = w.dropDevices(u); err != nil {
+			return err
+		}
+		if len(ended) > 0 {
+			_, err = w.exec(`UPDATE conversations SET needs_epoch = 1 WHERE id IN
+				(SELECT conversation_id FROM members WHERE account_id = ? AND left_seq = 0)`, u.Account)
+			if err != nil {
+				return fmt.Errorf("update devices: %w", err)
+			}
+			w.s.heads.clear()
+		}
+		return w.bumpList(u.Account)
+	})
+	return ended, err
+}
+
+func (w *writeTx) dropDevices(u ListUpdate) ([]proto.ID, error) {
+	rows, err := w.tx.QueryContext(w.ctx, "SELECT id, public_id FROM devices WHERE account_id = ? AND ended_ms IS NULL", u.Account)
+	if err != nil {
+		return nil, fmt.Errorf("read devices: %w", err)
+	}
+	dropped := make(map[proto.ID]int64)
+	for rows.Next() {
+		var (
+			id     int64
+			public []byte
+		)
+		if err := rows.Scan(&id, &public); err != nil {
+			_ = rows.Close()
+			return nil, fmt.Errorf("read devices: %w", err)
+		}
+		if _, ok := u.List.Device(proto.ID(public)); !ok {
+			dropped[proto.ID(public)] = id
+		}
+	}
+	if err := rows.Close(); err != nil {
+		return nil, fmt.Errorf("read devices: %w", err)
+	}
+	var ended []proto.ID
+	for public, id := range dropped {
+		if err := w.endDevice(u.Account, id, public); err != nil {
+			return nil, err
+		}
+		ended = append(ended, public)
+	}
+	return ended, rows.Err() //nolint:wrapcheck // read above
+}
