@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -51,11 +52,13 @@ type Client struct {
 	presence map[proto.ID]*pb.Presence
 	ice      *pb.IceServers
 	list     *proto.DeviceList // own, newest
+	fetches  map[fetchKey]bool // device lists that were asked for because of an event
 
 	tokenMu sync.Mutex // guards profile.Token
 
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+	online atomic.Bool   // the server is reached and everything it had is stored here
 	ended  chan struct{} // closed when the session gave up
 	endErr error         // why; set before ended is closed
 }
@@ -95,7 +98,7 @@ func open(ctx context.Context, cfg Config, p *Profile) (*Client, error) {
 		cfg: cfg, profile: p, rest: r, store: store, logger: cfg.Logger, wake: make(chan struct{}, 1),
 		presence: make(map[proto.ID]*pb.Presence), ended: make(chan struct{}),
 	}
-	if err := c.loadOwnList(ctx); err != nil {
+	if err := errors.Join(c.pinInvited(ctx), c.loadOwnList(ctx)); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	c.session = &session{
@@ -155,12 +158,12 @@ func (c *Client) NetworkChanged() {
 	}
 }
 
-// WaitOnline blocks until the server is reached.
+// WaitOnline blocks until the server is reached and this device has everything it had.
 func (c *Client) WaitOnline(ctx context.Context) error {
 	sub := c.Subscribe()
 	defer sub.Cancel()
 	var last error
-	for c.session.current() == nil {
+	for !c.online.Load() {
 		select {
 		case e := <-sub.C:
 			if state, ok := e.(ConnectionEvent); ok {
@@ -214,6 +217,7 @@ func (c *Client) token(ctx context.Context, renew bool) (string, error) {
 }
 
 func (c *Client) onConnection(online bool, nextTry time.Duration, err error) {
+	c.online.Store(online)
 	c.events.emit(ConnectionEvent{Online: online, NextTry: nextTry, Err: err})
 	if online {
 		c.kick()
@@ -230,4 +234,20 @@ func (c *Client) kick() {
 	case c.wake <- struct{}{}:
 	default:
 	}
+}
+
+// pinInvited puts what an invitation vouched for at registration into the local store.
+func (c *Client) pinInvited(ctx context.Context) error {
+	return c.store.Update(ctx, func(tx *local.Tx) error {
+		for _, pin := range c.profile.Pinned {
+			_, err := tx.Person(pin.Account)
+			if errors.Is(err, local.ErrNotFound) {
+				err = tx.SavePerson(&local.Person{Account: pin.Account, IdentityKey: pin.IdentityKey})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

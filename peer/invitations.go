@@ -190,7 +190,7 @@ func useInvitation(ctx context.Context, r *rest, req *pb.RegisterRequest, p *Pro
 	if err != nil {
 		return err
 	}
-	p.Pinned = append(p.Pinned, PinnedIdentity{Account: inv.person.Account.String(), IdentityKey: inv.person.IdentityKey})
+	p.Pinned = append(p.Pinned, PinnedIdentity{Account: inv.person.Account, IdentityKey: inv.person.IdentityKey})
 	return nil
 }
 

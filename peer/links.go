@@ -228,9 +228,11 @@ func (c *Client) sendDirect(ctx context.Context, id proto.ID, envelopes []*pb.En
 	}
 	for _, to := range c.recipients(ctx, id) {
 		if !sent[to] {
-			if err := c.openLink(context.WithoutCancel(ctx), to); err != nil {
-				c.logger.Debug("open link", "error", err)
-			}
+			c.tasks.Go(func() { // ends when the manager closes
+				if err := c.openLink(context.WithoutCancel(ctx), to); err != nil {
+					c.logger.Debug("open link", "error", err)
+				}
+			})
 		}
 	}
 }
@@ -334,7 +336,7 @@ func (c *Client) deliveredSeq(ctx context.Context, id proto.ID) (seq uint64, err
 
 // onLinkState tells subscribers, and gives a link that just opened what is still waiting.
 func (c *Client) onLinkState(l *link.Link, s link.State) {
-	c.events.emit(LinkEvent{Account: l.Account(), Device: l.Device(), State: s.Phase.String(), Path: pathOf(l), Reason: s.Reason})
+	c.events.emit(LinkEvent{Account: l.Account(), Device: l.Device(), State: s.Phase.String(), Path: pathOf(l), Reason: string(s.Reason)})
 	if s.Phase == link.Open {
 		c.tasks.Go(func() { c.resendOver(l) })
 	}

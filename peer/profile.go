@@ -32,8 +32,16 @@ type Profile struct {
 	AccountKeys []AccountKey `json:"account_keys"`            // every generation, oldest first
 	Identity    []byte       `json:"identity_seed,omitempty"` // only while the account has no password
 	Token       string       `json:"session_token,omitempty"`
+	// Pinned are identities that an invitation vouched for before there was a local store.
+	Pinned []PinnedIdentity `json:"pinned,omitempty"`
 
 	dir string
+}
+
+// PinnedIdentity is an account's identity key as an invitation named it.
+type PinnedIdentity struct {
+	Account     proto.ID `json:"account"`
+	IdentityKey []byte   `json:"identity_key"`
 }
 
 // AccountKey is one generation of the account's HPKE key.

@@ -44,6 +44,7 @@ func (c *Client) storeEvents(ctx context.Context, id proto.ID, events []*pb.Even
 				return err
 			}
 			if err != nil {
+				c.logger.Warn("event refused", "conversation", id, "seq", e.GetSeq(), "error", err)
 				out = append(out, ErrorEvent{Conversation: id, Err: fmt.Errorf("event %d: %w", e.GetSeq(), err)})
 			}
 			out = append(out, made...)

@@ -34,7 +34,7 @@ func (c *Client) SendText(ctx context.Context, conversation proto.ID, text strin
 			Message: fmt.Sprintf("the message has %d bytes, at most %d go into one: send it in parts", len(text), proto.MaxText),
 		}
 	}
-	content := &pb.Content{Kind: &pb.Content_Text{Text: &pb.Content_Text{Body: text}}}
+	content := &pb.Content{Kind: &pb.Content_Text_{Text: &pb.Content_Text{Body: text}}}
 	return c.send(ctx, conversation, uint32(pb.Kind_KIND_MESSAGE), content)
 }
 

@@ -1,0 +1,266 @@
+package signal
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"google.golang.org/protobuf/encoding/protojson"
+	gproto "google.golang.org/protobuf/proto"
+
+	"github.com/parley-chat/parley/proto"
+	pb "github.com/parley-chat/parley/proto/parleyv1"
+	"github.com/parley-chat/parley/store"
+)
+
+// status is the one place where an error code becomes an HTTP status.
+func status(code pb.ErrorCode) int {
+	switch code {
+	case pb.ErrorCode_ERROR_CODE_INTERNAL:
+		return http.StatusInternalServerError
+	case pb.ErrorCode_ERROR_CODE_TOO_LARGE:
+		return http.StatusRequestEntityTooLarge
+	case pb.ErrorCode_ERROR_CODE_RATE_LIMITED:
+		return http.StatusTooManyRequests
+	case pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED:
+		return http.StatusUnauthorized
+	case pb.ErrorCode_ERROR_CODE_NOT_FOUND:
+		return http.StatusNotFound
+	case pb.ErrorCode_ERROR_CODE_FORBIDDEN, pb.ErrorCode_ERROR_CODE_REGISTRATION_CLOSED:
+		return http.StatusForbidden
+	case pb.ErrorCode_ERROR_CODE_CONFLICT, pb.ErrorCode_ERROR_CODE_STALE_LIST, pb.ErrorCode_ERROR_CODE_STALE_HEAD:
+		return http.StatusConflict
+	case pb.ErrorCode_ERROR_CODE_EXPIRED, pb.ErrorCode_ERROR_CODE_USED_UP:
+		return http.StatusGone
+	case pb.ErrorCode_ERROR_CODE_STORE_FULL:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusBadRequest
+	}
+}
+
+func unauthenticated() *proto.Error {
+	return proto.Errorf(pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED, "log in first")
+}
+
+// public is what a caller may see of an error; what is not for them is logged.
+func (s *Server) public(err error) *proto.Error {
+	if known, ok := proto.AsError(err); ok {
+		return known
+	}
+	if errors.Is(err, store.ErrNotFound) {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "not found")
+	}
+	s.Logger.Error("request failed", "error", err)
+	return proto.Errorf(pb.ErrorCode_ERROR_CODE_INTERNAL, "the server failed: try again")
+}
+
+// fail answers with problem+json (RFC 9457) and stops the chain.
+func (s *Server) fail(c *gin.Context, err error) {
+	e := s.public(err)
+	code := status(e.Code)
+	body, err := protojson.Marshal(&pb.Problem{
+		Title: http.StatusText(code), Status: uint32(code), Detail: e.Message, Code: e.Name(),
+		RetryAfterMs: uint64(max(e.RetryAfter.Milliseconds(), 0)),
+	})
+	if err != nil {
+		c.AbortWithStatus(http.StatusInternalServerError)
+		return
+	}
+	c.Abort()
+	c.Data(code, "application/problem+json", body)
+}
+
+// bind reads a body; false means that the answer has been given.
+func (s *Server) bind(c *gin.Context, m gproto.Message) bool {
+	b, err := io.ReadAll(c.Request.Body)
+	if err == nil {
+		err = (protojson.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: proto.MaxDepth}).Unmarshal(b, m)
+	}
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "the body is larger than %d bytes", proto.MaxBody))
+	case err != nil:
+		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the body is not what this address takes: see docs/PROTOCOL.md §8"))
+	}
+	return err == nil
+}
+
+func (s *Server) reply(c *gin.Context, m gproto.Message) {
+	b, err := protojson.Marshal(m)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	c.Data(http.StatusOK, "application/json", b)
+}
+
+func tokenHash(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}
+
+func newToken() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func (s *Server) cookieName() string {
+	id := s.Store.ServerID()
+	return "__Host-parley-" + hex.EncodeToString(id[12:])
+}
+
+// token reads the session token: a bearer header without Origin, or the cookie with the exact one.
+func (s *Server) token(r *http.Request) string {
+	origin := r.Header.Get("Origin")
+	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		if origin != "" {
+			return ""
+		}
+		return bearer
+	}
+	cookie, err := r.Cookie(s.cookieName())
+	if err != nil || !s.ownOrigin(r, origin) {
+		return ""
+	}
+	return cookie.Value
+}
+
+// session finds whose request this is.
+func (s *Server) session(r *http.Request) (*store.Session, error) {
+	token := s.token(r)
+	if token == "" {
+		return nil, unauthenticated()
+	}
+	session, err := s.Store.SessionByToken(r.Context(), tokenHash(token))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, unauthenticated()
+	}
+	return session, err
+}
+
+// opened answers with a new session: a cookie for browsers, the token for others.
+func (s *Server) opened(c *gin.Context, account, device []byte, token string, expires time.Time) {
+	out := &pb.SessionOpened{Account: account, Device: device, ExpiresMs: uint64(expires.UnixMilli())}
+	if c.GetHeader("Origin") == "" {
+		out.Token = token
+	} else {
+		http.SetCookie(c.Writer, &http.Cookie{
+			Name: s.cookieName(), Value: token, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+			MaxAge: int(sessionLife.Seconds()),
+		})
+	}
+	s.reply(c, out)
+}
+
+func (s *Server) serverInfo(c *gin.Context) {
+	n, err := s.Store.AccountCount(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	name, err := s.Store.Meta(c, "server_name")
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.reply(c, &pb.ServerInfo{
+		Name: string(name), Version: s.Version, Registration: string(s.Registration), TimeMs: uint64(time.Now().UnixMilli()), Setup: n == 0,
+	})
+}
+
+// loginParams answers for names that do not exist as for those that do.
+func (s *Server) loginParams(c *gin.Context) {
+	req := &pb.LoginParamsRequest{}
+	if !s.bind(c, req) {
+		return
+	}
+	key, err := proto.FoldUserName(req.GetUser())
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	account, err := s.Store.AccountByName(c, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		s.fail(c, err)
+		return
+	}
+	mac := hmac.New(sha256.New, s.nameKey)
+	mac.Write([]byte(key))
+	params := proto.NewPasswordParams(s.host)
+	params.Salt = mac.Sum(nil)[:16]
+	if err == nil && account.Params != nil {
+		params = account.Params
+	}
+	s.reply(c, params)
+}
+
+func clientAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// login proves a password. Wrong name and wrong password are one answer. An address is slowed for each
+// name it fails at, so that others who know the password are not locked out.
+func (s *Server) login(c *gin.Context) {
+	req := &pb.LoginRequest{}
+	if !s.bind(c, req) {
+		return
+	}
+	key, err := proto.FoldUserName(req.GetUser())
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	address := clientAddress(c.Request)
+	pair := key + "\x00" + address
+	if wait := max(s.logins.wait(pair), s.addresses.wait(address)); wait > 0 {
+		s.fail(c, &proto.Error{Code: pb.ErrorCode_ERROR_CODE_RATE_LIMITED, Message: "too many failed attempts: wait a little", RetryAfter: wait})
+		return
+	}
+	account, err := s.Store.AccountByName(c, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		s.fail(c, err)
+		return
+	}
+	salt, want := s.nameKey, make([]byte, proto.HashSize)
+	if err == nil && account.Params != nil {
+		salt, want = account.AuthSalt, account.AuthHash
+	}
+	got := proto.StoredAuth(salt, req.GetAuthSecret())
+	if subtle.ConstantTimeCompare(got[:], want) != 1 {
+		s.logins.failed(pair, 3)
+		s.addresses.failed(address, 20)
+		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED, "user name or password is wrong"))
+		return
+	}
+	s.logins.succeeded(pair)
+	ticket := newToken()
+	if err := s.Store.AddTicket(c, store.TicketLogin, tokenHash(ticket), account.ID, 0, time.Now().Add(10*time.Minute)); err != nil {
+		s.fail(c, err)
+		return
+	}
+	list, err := s.Store.DeviceList(c, account.ID)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	s.reply(c, &pb.LoginGrant{
+		Ticket: ticket, Account: account.Public.Bytes(), WrappedMaster: account.Master, KeyRing: account.KeyRing, DeviceList: list,
+	})
+}
