@@ -5,7 +5,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/secure/bidirule"
 	"golang.org/x/text/secure/precis"
+	"golang.org/x/text/unicode/bidi"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -15,7 +17,13 @@ func FoldUserName(name string) (string, error) {
 	if len(name) > 4*MaxUserName {
 		return "", Errorf(nameInvalid, "a user name has at most %d characters", MaxUserName)
 	}
-	folded, err := precis.UsernameCaseMapped.String(name)
+	// The library's own UsernameCaseMapped applies the bidi rule (RFC 5893) to every name that is not
+	// ASCII, where RFC 8265 wants it for names with right-to-left letters only.
+	profile := precis.NewIdentifier(precis.FoldWidth, precis.LowerCase(), precis.Norm(norm.NFC))
+	folded, err := profile.String(name)
+	if err == nil && bidirule.DirectionString(folded) == bidi.RightToLeft && !bidirule.ValidString(folded) {
+		return "", Errorf(nameInvalid, "a user name that is read from the right begins with a letter and ends with a letter or digit")
+	}
 	if err != nil {
 		return "", Errorf(nameInvalid, "a user name has letters, digits, '.', '_' and '-' only, without spaces")
 	}
