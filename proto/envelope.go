@@ -13,6 +13,9 @@ import (
 // SealEnvelope makes an envelope: it puts a fresh nonce into the header, seals the content under a key
 // derived from epoch key and header, and signs both. The header is serialised here once and for all.
 func SealEnvelope(epochKey []byte, h *pb.Header, content *pb.Content, key ed25519.PrivateKey) (*pb.Envelope, error) {
+	if err := checkSize("an epoch key", epochKey, KeySize); err != nil {
+		return nil, err
+	}
 	h = proto.CloneOf(h)
 	h.Nonce = randomBytes(NonceSize)
 	header, err := proto.Marshal(h)
@@ -134,6 +137,9 @@ func VerifyEnvelope(e *pb.Envelope, key ed25519.PublicKey) error {
 
 // OpenEnvelope opens the content. The caller has verified the signature.
 func OpenEnvelope(epochKey []byte, e *pb.Envelope) (*pb.Content, error) {
+	if err := checkSize("an epoch key", epochKey, KeySize); err != nil {
+		return nil, err
+	}
 	h, err := ParseHeader(e.GetHeader())
 	if err != nil {
 		return nil, err
