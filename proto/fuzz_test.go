@@ -3,10 +3,9 @@ package proto
 import (
 	"bytes"
 	"crypto/ed25519"
+	"encoding/json"
 	"os"
 	"testing"
-
-	"encoding/json"
 
 	"google.golang.org/protobuf/proto"
 
@@ -78,14 +77,14 @@ func FuzzDeviceList(f *testing.F) {
 func FuzzCommit(f *testing.F) {
 	v := seeds(f)
 	for i, c := range v.Pair.Commits {
-		f.Add(body(f, c.Signed), byte(i)) //nolint:gosec // small
+		f.Add(body(f, c.Signed), byte(i))
 	}
 	for _, c := range v.Group.Commits {
 		f.Add(body(f, c.Signed), byte(0))
 	}
 	for _, n := range v.Negative {
 		if n.What == "commit" {
-			f.Add(body(f, n.Signed), byte(n.After)) //nolint:gosec // small
+			f.Add(body(f, n.Signed), byte(n.After))
 		}
 	}
 	key := ed25519.NewKeyFromSeed(v.People[1].SignSeed)
@@ -235,7 +234,7 @@ func FuzzReassembler(f *testing.F) {
 	f.Add(bytes.Join(Fragments(make([]byte, 20_000)), []byte{0xff}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r Reassembler
-		for _, piece := range bytes.Split(b, []byte{0xff}) {
+		for piece := range bytes.SplitSeq(b, []byte{0xff}) {
 			frame, err := r.Add(piece)
 			coded(t, err)
 			if err != nil {

@@ -122,10 +122,10 @@ func checkVisible(name string) error {
 	for i, r := range runes {
 		ok := !unicode.In(r, unicode.C, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) &&
 			r != lineSeparator && r != paragraphBreak && r != blankPattern
-		switch {
-		case r == joiner:
+		switch r {
+		case joiner:
 			ok = i > 0 && joins(runes[i-1]) && i+1 < len(runes) && unicode.Is(unicode.So, runes[i+1])
-		case r == emojiStyle:
+		case emojiStyle:
 			ok = i > 0 && !unicode.In(runes[i-1], unicode.Z, unicode.Variation_Selector)
 		}
 		if !ok {

@@ -103,7 +103,7 @@ func userNames() []string {
 		"alice", "Alice", "ALICE.b_c-1", "Ａｌｉｃｅ", "小明", "さくらカー", "山田タロー", "анна", "ΝΙΚΟΣ", "Straße", "Zoe\u0308", "สวัสดี", "42", "ali",
 		"김철수", "ñandú", "שלום", "שלום1", "محمد", "1שלום", "שלום-", "ａ１＿－．", "小明_", "1小明", "alice_", strings.Repeat("a", 32),
 		"", "a", strings.Repeat("a", 32) + "a", ".alice", "-alice", "_a", "al ice", "alice!", "al/ice", "аlice", "alicе", "小明abc", "김山",
-		"admi\u0307n", "İstanbul", "ali\u200dce", "ali\u202ece", "a\u0301\u0301b", "١٢٣", "ab\u0661", "alice\u0000", "\u0e31\u0e31", "o\u02bcb", "①②", "😀😀",
+		"admi\u0307n", "İstanbul", "ali\u200dce", "ali\u202ece", "a\u0301\u0301b", "١٢٣", "ab\u0661", "alice\u0000", "\u0e31\u0e31", "o\u02bcb", "1\u03012", "①②", "😀😀",
 	}
 }
 

@@ -22,9 +22,9 @@ func forgeCommit(t *testing.T, by *person, body octets, change func(*pb.Commit))
 	return encode(t, mustSign(t, by, LabelCommit, m))
 }
 
-func addMember(p *person, role pb.Role) func(*pb.Commit) {
+func addMember(p *person) func(*pb.Commit) {
 	return func(m *pb.Commit) {
-		m.Members = append(m.Members, &pb.Member{Account: p.Account, IdentityKey: p.IdentityKey, Role: role, Generation: 1})
+		m.Members = append(m.Members, &pb.Member{Account: p.Account, IdentityKey: p.IdentityKey, Role: pb.Role_ROLE_MEMBER, Generation: 1})
 		sortMembers(m)
 	}
 }
@@ -45,7 +45,7 @@ func negativePair(t *testing.T, w *world, v *vectors) []negativeVector {
 	add(0, "the signature is flipped", "bad_signature", encode(t, flipSignature(create)))
 	add(0, "it is not the first", "stale_head", v.Pair.Commits[1].Signed)
 	add(2, "it was committed before", "stale_head", v.Pair.Commits[1].Signed)
-	first("a ghost member in a pair", "forbidden", w.bob, addMember(w.mallory, pb.Role_ROLE_MEMBER))
+	first("a ghost member in a pair", "forbidden", w.bob, addMember(w.mallory))
 	first("another account in place of one", "forbidden", w.bob, func(m *pb.Commit) {
 		m.Members[0].Account = w.mallory.Account
 		sortMembers(m)
@@ -72,7 +72,8 @@ func negativePair(t *testing.T, w *world, v *vectors) []negativeVector {
 	first("a first commit that creates nothing", "malformed", w.bob, func(m *pb.Commit) { m.Change = &pb.Commit_Rekey_{Rekey: &pb.Commit_Rekey{}} })
 
 	second("another commit before it", "stale_head", w.alice, func(m *pb.Commit) { m.Previous = flip(m.GetPrevious(), 0) })
-	second("a ghost member", "forbidden", w.alice, addMember(w.mallory, pb.Role_ROLE_MEMBER))
+	second("it skips a number", "stale_head", w.alice, func(m *pb.Commit) { m.Number, m.Epoch = 3, 3 })
+	second("a ghost member", "forbidden", w.alice, addMember(w.mallory))
 	second("a member is gone", "forbidden", w.alice, func(m *pb.Commit) { m.Members = m.GetMembers()[:1] })
 	second("a member is another", "forbidden", w.alice, func(m *pb.Commit) {
 		m.Members[1].Account = w.mallory.Account
@@ -89,7 +90,7 @@ func negativePair(t *testing.T, w *world, v *vectors) []negativeVector {
 	second("a link in a pair", "forbidden", w.alice, func(m *pb.Commit) { m.Change = setLink(seeded("link"), 1, epochMS+1_000_000).GetChange() })
 	second("somebody joins a pair", "forbidden", w.mallory, func(m *pb.Commit) {
 		m.Account, m.Device, m.Change = w.mallory.Account, w.mallory.Device, w.joining(t, w.mallory).GetChange()
-		addMember(w.mallory, pb.Role_ROLE_MEMBER)(m)
+		addMember(w.mallory)(m)
 	})
 	lowered := decode(t, rekey.GetBody(), &pb.Commit{})
 	lowered.Number, lowered.Epoch, lowered.Previous = 3, 3, w.pair.Head()
@@ -114,7 +115,7 @@ func negativeGroup(t *testing.T, w *world, v *vectors) []negativeVector {
 		})
 	}
 	join := func(m *pb.Commit) *pb.Commit_JoinByLink { return m.GetJoinByLink() }
-	at(0, "two members at once", "forbidden", w.alice, addMember(w.bob, pb.Role_ROLE_MEMBER))
+	at(0, "two members at once", "forbidden", w.alice, addMember(w.bob))
 	at(0, "its maker is no owner", "forbidden", w.alice, func(m *pb.Commit) { m.Members[0].Role = pb.Role_ROLE_ADMIN })
 	at(0, "made for somebody else", "forbidden", w.bob, func(m *pb.Commit) { m.Account, m.Device = w.bob.Account, w.bob.Device })
 	at(1, "a link without uses", "malformed", w.alice, func(m *pb.Commit) { m.GetSetLink().Link.Uses = 0 })
@@ -125,18 +126,21 @@ func negativeGroup(t *testing.T, w *world, v *vectors) []negativeVector {
 	})
 	at(1, "a link key that is none", "malformed", w.alice, func(m *pb.Commit) { m.GetSetLink().Link.LinkKey = []byte{1} })
 	at(1, "no such link to revoke", "malformed", w.alice, func(m *pb.Commit) { m.GetSetLink().Revoke = true })
-	at(1, "a link that adds a member", "forbidden", w.alice, addMember(w.mallory, pb.Role_ROLE_MEMBER))
+	at(1, "a link that adds a member", "forbidden", w.alice, addMember(w.mallory))
 	at(2, "the link has expired", "expired", w.bob, func(m *pb.Commit) { m.TimeMs = epochMS + 1_000_001 })
 	at(2, "a link that is not the group's", "forbidden", w.bob, func(m *pb.Commit) { join(m).LinkKey = w.mallory.SignKey })
 	at(2, "the link key did not sign", "bad_signature", w.bob, func(m *pb.Commit) { join(m).LinkJoin = mustSign(t, w.mallory, LabelLinkJoin, &pb.LinkJoin{}) })
 	at(2, "the link vouches for somebody else", "forbidden", w.bob, func(m *pb.Commit) { join(m).LinkJoin = w.groupJoin(t, w.carol) })
+	at(2, "the link vouches for another account of the same identity", "forbidden", w.bob, func(m *pb.Commit) {
+		join(m).LinkJoin, memberOf(m, w.bob).IdentityKey = w.groupJoin(t, w.carol), w.carol.IdentityKey
+	})
 	at(2, "the joiner takes a role", "forbidden", w.bob, func(m *pb.Commit) { memberOf(m, w.bob).Role = pb.Role_ROLE_ADMIN })
 	at(2, "the joiner takes another identity", "forbidden", w.bob, func(m *pb.Commit) { memberOf(m, w.bob).IdentityKey = w.mallory.IdentityKey })
 	at(2, "the joiner is not among the members", "forbidden", w.bob, func(m *pb.Commit) {
 		memberOf(m, w.bob).IdentityKey, memberOf(m, w.bob).Account = w.carol.IdentityKey, w.carol.Account
 		sortMembers(m)
 	})
-	at(2, "the joiner brings a ghost", "forbidden", w.bob, addMember(w.mallory, pb.Role_ROLE_MEMBER))
+	at(2, "the joiner brings a ghost", "forbidden", w.bob, addMember(w.mallory))
 	at(2, "the joiner raises somebody", "forbidden", w.bob, func(m *pb.Commit) { memberOf(m, w.alice).Role = pb.Role_ROLE_ADMIN })
 	at(3, "a member who is no administrator adds a link", "forbidden", w.bob, func(m *pb.Commit) { m.Account, m.Device = w.bob.Account, w.bob.Device })
 	at(3, "who is a member joins again", "forbidden", w.bob, func(m *pb.Commit) {
