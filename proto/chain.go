@@ -2,7 +2,6 @@ package proto
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -206,7 +205,7 @@ func checkCreate(m *pb.Commit, signer ID) error {
 // checkSetLink checks the link that is added, replaced or revoked.
 func (c *Chain) checkSetLink(m *pb.Commit, change *pb.Commit_SetLink) error {
 	link := change.GetLink()
-	if err := checkSize("a link key", link.GetLinkKey(), ed25519.PublicKeySize); err != nil {
+	if err := check32("a link key", link.GetLinkKey()); err != nil {
 		return err
 	}
 	known := c.link(link.GetLinkKey()) != nil
@@ -219,7 +218,7 @@ func (c *Chain) checkSetLink(m *pb.Commit, change *pb.Commit_SetLink) error {
 		return Errorf(tooLarge, "a conversation has at most %d invitation links: revoke one", MaxChainLinks)
 	case link.GetUses() == 0, link.GetUses() > MaxInvitationUses:
 		return Errorf(malformed, "an invitation link has 1 to %d uses", MaxInvitationUses)
-	case link.GetExpiresMs() <= m.GetTimeMs(), link.GetExpiresMs()-m.GetTimeMs() > uint64(MaxInvitationLife.Milliseconds()):
+	case link.GetExpiresMs() <= m.GetTimeMs(), link.GetExpiresMs()-m.GetTimeMs() > uint64(MaxInvitationLife.Milliseconds()): //nolint:gosec // a positive constant
 		return Errorf(malformed, "an invitation link lasts up to 365 days")
 	}
 	return nil

@@ -137,7 +137,7 @@ func openGrant(accountKey []byte, account, conversation ID, epoch uint64, commit
 }
 
 func checkEpochKey(conversation []byte, epoch uint64, key, want []byte) error {
-	if err := checkSize("an epoch key", key, KeySize); err != nil {
+	if err := check32("an epoch key", key); err != nil {
 		return err
 	}
 	hash := epochKeyHash(conversation, epoch, key)
@@ -162,7 +162,7 @@ func OpenPreviousEpochKey(key []byte, c *Commit) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSize("an epoch key", older, KeySize); err != nil {
+	if err := check32("an epoch key", older); err != nil {
 		return nil, err
 	}
 	return older, nil

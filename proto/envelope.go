@@ -13,16 +13,19 @@ import (
 // SealEnvelope makes an envelope: it puts a fresh nonce into the header, seals the content under a key
 // derived from epoch key and header, and signs both. The header is serialised here once and for all.
 func SealEnvelope(epochKey []byte, h *pb.Header, content *pb.Content, key ed25519.PrivateKey) (*pb.Envelope, error) {
+	if err := check32("an epoch key", epochKey); err != nil {
+		return nil, err
+	}
 	h = proto.CloneOf(h)
 	h.Nonce = randomBytes(NonceSize)
 	header, err := proto.Marshal(h)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	if _, err := ParseHeader(header); err != nil {
+	if _, err = ParseHeader(header); err != nil {
 		return nil, err
 	}
-	if err := checkContent(h, content); err != nil {
+	if err = checkContent(h, content); err != nil {
 		return nil, err
 	}
 	plaintext, err := proto.Marshal(content)
@@ -134,6 +137,9 @@ func VerifyEnvelope(e *pb.Envelope, key ed25519.PublicKey) error {
 
 // OpenEnvelope opens the content. The caller has verified the signature.
 func OpenEnvelope(epochKey []byte, e *pb.Envelope) (*pb.Content, error) {
+	if err := check32("an epoch key", epochKey); err != nil {
+		return nil, err
+	}
 	h, err := ParseHeader(e.GetHeader())
 	if err != nil {
 		return nil, err
@@ -175,7 +181,7 @@ func checkContent(h *pb.Header, content *pb.Content) error {
 	case *pb.Content_Reaction_:
 		kind = pb.Kind_KIND_REACTION
 	}
-	if kind != pb.Kind_KIND_UNSPECIFIED && h.GetKind() != uint32(kind) { //nolint:gosec // small constants
+	if kind != pb.Kind_KIND_UNSPECIFIED && h.GetKind() != uint32(kind) {
 		return Errorf(malformed, "the message holds something else than its header says")
 	}
 	if n := max(len(content.GetText().GetBody()), len(content.GetEdit().GetBody())); n > MaxText {

@@ -41,12 +41,8 @@ func Errorf(code pb.ErrorCode, format string, args ...any) *Error {
 
 // Retryable says that the same request may succeed later.
 func (e *Error) Retryable() bool {
-	switch e.Code {
-	case pb.ErrorCode_ERROR_CODE_INTERNAL, pb.ErrorCode_ERROR_CODE_RATE_LIMITED, pb.ErrorCode_ERROR_CODE_STORE_FULL:
-		return true
-	default:
-		return false
-	}
+	return e.Code == pb.ErrorCode_ERROR_CODE_INTERNAL || e.Code == pb.ErrorCode_ERROR_CODE_RATE_LIMITED ||
+		e.Code == pb.ErrorCode_ERROR_CODE_STORE_FULL
 }
 
 // Name is the code as REST clients see it: "rate_limited".
@@ -57,13 +53,13 @@ func (e *Error) Name() string {
 // ToProto makes the wire form.
 func (e *Error) ToProto() *pb.Error {
 	return &pb.Error{
-		Code: e.Code, Message: e.Message, Retryable: e.Retryable(), RetryAfterMs: uint64(max(e.RetryAfter.Milliseconds(), 0)), //nolint:gosec // not negative
+		Code: e.Code, Message: e.Message, Retryable: e.Retryable(), RetryAfterMs: uint64(max(e.RetryAfter.Milliseconds(), 0)),
 	}
 }
 
 // FromProto reads the wire form.
 func FromProto(e *pb.Error) *Error {
-	after := time.Duration(min(e.GetRetryAfterMs(), uint64(time.Hour/time.Millisecond))) * time.Millisecond //nolint:gosec // capped
+	after := time.Duration(min(e.GetRetryAfterMs(), uint64(time.Hour/time.Millisecond))) * time.Millisecond
 	return &Error{Code: e.GetCode(), Message: e.GetMessage(), RetryAfter: after}
 }
 

@@ -30,7 +30,7 @@ func SealTo(publicKey, info, plaintext []byte) (enc, ciphertext []byte, err erro
 // OpenFrom opens what SealTo made for the owner of the private key. It fails with code malformed when
 // key, info or a byte differs.
 func OpenFrom(privateKey, enc, info, ciphertext []byte) ([]byte, error) {
-	if err := checkSize("an encapsulated key", enc, KeySize); err != nil {
+	if err := check32("an encapsulated key", enc); err != nil {
 		return nil, err
 	}
 	key, err := ecdh.X25519().NewPrivateKey(privateKey)

@@ -58,7 +58,7 @@ func ParseInvitation(text string) (*InvitationSecret, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckInvitationCode(code); err != nil {
+	if err = CheckInvitationCode(code); err != nil {
 		return nil, err
 	}
 	b, err := parseBase32(secret)
@@ -90,11 +90,11 @@ func splitInvitation(text, path string) (code, secret string, err error) {
 		if err != nil {
 			return "", "", Errorf(malformed, "not an invitation link")
 		}
-		code, found := strings.CutPrefix(u.Path, path)
+		inPath, found := strings.CutPrefix(u.Path, path)
 		if !found || u.Fragment == "" {
 			return "", "", Errorf(malformed, "not a whole invitation link: it ends in #… which has to be copied too")
 		}
-		return strings.ToLower(code), u.Fragment, nil
+		return strings.ToLower(inPath), u.Fragment, nil
 	}
 	code, secret, found := strings.Cut(text, ".")
 	if !found {
@@ -149,7 +149,7 @@ func (i *InvitationSecret) Open(s *pb.Sealed) (*pb.InvitationSecretPart, error) 
 			return nil, err
 		}
 	}
-	if err := checkSize("the inviter's identity key", part.GetIdentityKey(), KeySize); err != nil {
+	if err := check32("the inviter's identity key", part.GetIdentityKey()); err != nil {
 		return nil, err
 	}
 	return part, nil
@@ -169,7 +169,7 @@ func OpenLinkJoin(linkKey ed25519.PublicKey, s *pb.Signed) (*pb.LinkJoin, error)
 			return nil, err
 		}
 	}
-	if err := checkSize("the joiner's identity key", join.GetIdentityKey(), KeySize); err != nil {
+	if err := check32("the joiner's identity key", join.GetIdentityKey()); err != nil {
 		return nil, err
 	}
 	return join, nil
@@ -196,7 +196,7 @@ func OpenInvitation(s *pb.Signed, lookup Lookup) (*pb.Invitation, error) {
 	if inv.GetUses() == 0 || inv.GetUses() > MaxInvitationUses || inv.GetExpiresMs() == 0 {
 		return nil, Errorf(malformed, "an invitation has 1 to %d uses and an end", MaxInvitationUses)
 	}
-	if err := checkSize("a link key", inv.GetLinkKey(), ed25519.PublicKeySize); err != nil {
+	if err := check32("a link key", inv.GetLinkKey()); err != nil {
 		return nil, err
 	}
 	return inv, nil

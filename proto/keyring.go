@@ -58,7 +58,7 @@ func CheckKeyRing(ring *pb.KeyRing, list *pb.DeviceList) error {
 
 // WrapMaster seals the account master key under the password's wrapping key.
 func WrapMaster(wrap []byte, account ID, master []byte) (*pb.Sealed, error) {
-	if err := checkSize("the master key", master, KeySize); err != nil {
+	if err := check32("the master key", master); err != nil {
 		return nil, err
 	}
 	return SealBytes(wrap, master, LabelMasterPassword, account[:])
@@ -70,7 +70,7 @@ func UnwrapMaster(wrap []byte, account ID, s *pb.Sealed) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSize("the master key", master, KeySize); err != nil {
+	if err := check32("the master key", master); err != nil {
 		return nil, err
 	}
 	return master, nil
@@ -93,7 +93,7 @@ func OpenGeneration(sealKey []byte, account ID, g *pb.GenerationGrant) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSize("an account key", key, KeySize); err != nil {
+	if err := check32("an account key", key); err != nil {
 		return nil, err
 	}
 	return key, nil

@@ -18,7 +18,7 @@ func OpenDeviceLogin(s *pb.Signed, lookup Lookup) (*pb.DeviceLogin, error) {
 	if n := len(login.GetHost()); n == 0 || n > MaxHost {
 		return nil, Errorf(malformed, "a log-in does not name the server's host")
 	}
-	if err := checkSize("a log-in's nonce", login.GetNonce(), LoginNonceSize); err != nil {
+	if err := check32("a log-in's nonce", login.GetNonce()); err != nil {
 		return nil, err
 	}
 	return login, nil

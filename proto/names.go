@@ -5,7 +5,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"golang.org/x/text/secure/bidirule"
 	"golang.org/x/text/secure/precis"
+	"golang.org/x/text/unicode/bidi"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -15,7 +17,13 @@ func FoldUserName(name string) (string, error) {
 	if len(name) > 4*MaxUserName {
 		return "", Errorf(nameInvalid, "a user name has at most %d characters", MaxUserName)
 	}
-	folded, err := precis.UsernameCaseMapped.String(name)
+	// The library's own UsernameCaseMapped applies the bidi rule (RFC 5893) to every name that is not
+	// ASCII, where RFC 8265 wants it for names with right-to-left letters only.
+	profile := precis.NewIdentifier(precis.FoldWidth, precis.LowerCase(), precis.Norm(norm.NFC))
+	folded, err := profile.String(name)
+	if err == nil && bidirule.DirectionString(folded) == bidi.RightToLeft && !bidirule.ValidString(folded) {
+		return "", Errorf(nameInvalid, "a user name that is read from the right begins with a letter and ends with a letter or digit")
+	}
 	if err != nil {
 		return "", Errorf(nameInvalid, "a user name has letters, digits, '.', '_' and '-' only, without spaces")
 	}
@@ -114,10 +122,10 @@ func checkVisible(name string) error {
 	for i, r := range runes {
 		ok := !unicode.In(r, unicode.C, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) &&
 			r != lineSeparator && r != paragraphBreak && r != blankPattern
-		switch {
-		case r == joiner:
+		switch r {
+		case joiner:
 			ok = i > 0 && joins(runes[i-1]) && i+1 < len(runes) && unicode.Is(unicode.So, runes[i+1])
-		case r == emojiStyle:
+		case emojiStyle:
 			ok = i > 0 && !unicode.In(runes[i-1], unicode.Z, unicode.Variation_Selector)
 		}
 		if !ok {

@@ -57,7 +57,7 @@ func CheckPassword(password string) error {
 // PasswordSecrets derives what proves the password to the server and what opens the account. It
 // refuses weak parameters before it does anything with the password.
 func PasswordSecrets(password, host, user string, p *pb.PasswordParams) (auth, wrap []byte, err error) {
-	if err := CheckPasswordParams(p); err != nil {
+	if err = CheckPasswordParams(p); err != nil {
 		return nil, nil, err
 	}
 	folded, err := FoldUserName(user)

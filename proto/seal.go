@@ -20,7 +20,7 @@ func randomBytes(n int) []byte {
 
 // aead is AES-256-GCM. The package would take shorter AES keys too, which the protocol has not.
 func aead(key []byte) (cipher.AEAD, error) {
-	if err := checkSize("a key", key, KeySize); err != nil {
+	if err := check32("a key", key); err != nil {
 		return nil, err
 	}
 	block, err := aes.NewCipher(key)

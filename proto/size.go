@@ -1,9 +1,9 @@
 package proto
 
-// checkSize refuses a field that has not exactly n bytes.
-func checkSize(what string, b []byte, n int) error {
-	if len(b) != n {
-		return Errorf(malformed, "%s has %d bytes, not %d", what, len(b), n)
+// check32 refuses a key, hash or long nonce that has not exactly 32 bytes.
+func check32(what string, b []byte) error {
+	if len(b) != KeySize {
+		return Errorf(malformed, "%s has %d bytes, not %d", what, KeySize, len(b))
 	}
 	return nil
 }

@@ -30,12 +30,12 @@ const (
 	LabelEnvelopeHash   = "envelope-hash"
 	LabelDescription    = "description"
 	LabelLink           = "link"
-	LabelPassword       = "password" //nolint:gosec // a label, not a password
+	LabelPassword       = "password"
 	LabelAuth           = "auth"
 	LabelWrap           = "wrap"
 	LabelAuthStore      = "auth-store"
 	LabelKeyRing        = "key-ring"
-	LabelMasterPassword = "master-password" //nolint:gosec // a label
+	LabelMasterPassword = "master-password"
 	LabelGeneration     = "generation"
 	LabelPair           = "pair"
 	LabelEpochKey       = "epoch-key"

@@ -65,17 +65,18 @@ func skipGroup(b []byte, depth int) int {
 			return -1
 		}
 		total += n
-		switch wire {
-		case protowire.StartGroupType:
+		if wire == protowire.StartGroupType {
 			open++
-		case protowire.EndGroupType:
-			open--
-		default:
-			if n = protowire.ConsumeFieldValue(number, wire, b[total:]); n < 0 {
-				return -1
-			}
-			total += n
+			continue
 		}
+		if wire == protowire.EndGroupType {
+			open--
+			continue
+		}
+		if n = protowire.ConsumeFieldValue(number, wire, b[total:]); n < 0 {
+			return -1
+		}
+		total += n
 	}
 	return total
 }
