@@ -35,7 +35,7 @@ func (c *Client) storeCommit(tx *local.Tx, row *local.Conversation, e *pb.Commit
 	if err := pinMembers(tx, commit); err != nil {
 		return nil, err
 	}
-	previous := chain.Epoch()
+	before := chain.Clone()
 	chain.Apply(commit)
 	if row.Chain, err = chain.MarshalBinary(); err != nil {
 		return nil, fmt.Errorf("conversation %s: %w", row.ID, err)
@@ -44,7 +44,7 @@ func (c *Client) storeCommit(tx *local.Tx, row *local.Conversation, e *pb.Commit
 	if e.GetGrant() == nil {
 		return nil, c.missGrant(tx, row, commit)
 	}
-	return c.takeGrant(tx, row, commit, e.GetGrant(), previous)
+	return c.takeGrant(tx, row, commit, e.GetGrant(), before)
 }
 
 // pinMembers checks the identity keys that a commit names against those pinned, and pins new ones.
@@ -73,7 +73,8 @@ func pinMembers(tx *local.Tx, commit *proto.Commit) error {
 }
 
 // takeGrant opens the grant of the newest commit, and through it the epochs before that are missing.
-func (c *Client) takeGrant(tx *local.Tx, row *local.Conversation, commit *proto.Commit, grant *pb.Grant, previous uint64) ([]Event, error) {
+func (c *Client) takeGrant(tx *local.Tx, row *local.Conversation, commit *proto.Commit, grant *pb.Grant, before *proto.Chain) ([]Event, error) {
+	previous := before.Epoch()
 	private, ok := c.profile.accountKey(grant.GetGeneration())
 	if !ok {
 		return nil, fmt.Errorf("the key of epoch %d is sealed to generation %d of the account key, which this device lacks", commit.GetEpoch(), grant.GetGeneration())
@@ -91,6 +92,9 @@ func (c *Client) takeGrant(tx *local.Tx, row *local.Conversation, commit *proto.
 			older, err := proto.OpenPreviousEpochKey(key, commit)
 			if err != nil {
 				return nil, fmt.Errorf("history key of epoch %d: %w", previous, err)
+			}
+			if err := before.CheckEpochKey(older); err != nil { // whoever committed may have sealed another
+				return nil, err
 			}
 			if err := tx.SaveEpochKey(row.ID, previous, older); err != nil {
 				return nil, err

@@ -336,7 +336,7 @@ func (c *Client) deliveredSeq(ctx context.Context, id proto.ID) (seq uint64, err
 
 // onLinkState tells subscribers, and gives a link that just opened what is still waiting.
 func (c *Client) onLinkState(l *link.Link, s link.State) {
-	c.events.emit(LinkEvent{Account: l.Account(), Device: l.Device(), State: s.Phase.String(), Path: pathOf(l), Reason: string(s.Reason)})
+	c.events.emit(LinkEvent{Account: l.Account(), Device: l.Device(), State: s.Phase.String(), Path: pathOf(l), Reason: s.Reason})
 	if s.Phase == link.Open {
 		c.tasks.Go(func() { c.resendOver(l) })
 	}

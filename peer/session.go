@@ -81,7 +81,7 @@ func (s *session) run(ctx context.Context) error {
 		started := time.Now()
 		err := s.serveOnce(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // ended on request
 		}
 		if errors.Is(err, ErrSignedOut) || errors.Is(err, ErrSuperseded) {
 			s.state(false, 0, err)
@@ -198,6 +198,9 @@ func (s *session) dial(ctx context.Context) (*websocket.Conn, error) {
 			return nil, err
 		}
 		ws, res, err := s.dialer.DialContext(ctx, s.url, http.Header{"Authorization": {"Bearer " + token}})
+		if res != nil && res.Body != nil {
+			_ = res.Body.Close() // after an upgrade it is empty
+		}
 		if err == nil {
 			ws.SetReadLimit(proto.MaxFrame)
 			return ws, nil

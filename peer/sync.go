@@ -108,7 +108,7 @@ func (c *Client) applyOwn(ctx context.Context, changes *pb.AccountChanges) error
 		if changes.GetDeviceList() != nil {
 			if err := learnList(tx, self, changes.GetDeviceList()); err != nil {
 				c.events.emit(ErrorEvent{Err: err})
-				return nil
+				return nil //nolint:nilerr // reported; the list known before stays in force
 			}
 			if c.list, err = proto.OpenDeviceList(self.List); err != nil {
 				return fmt.Errorf("own device list: %w", err)

@@ -52,11 +52,11 @@ func (w *writeTx) bumpList(account int64) error {
 	if err != nil {
 		return fmt.Errorf("read contacts: %w", err)
 	}
+	defer func() { _ = rows.Close() }()
 	var peers []int64
 	for rows.Next() {
 		var peer int64
 		if err := rows.Scan(&peer); err != nil {
-			_ = rows.Close()
 			return fmt.Errorf("read contacts: %w", err)
 		}
 		peers = append(peers, peer)

@@ -194,6 +194,7 @@ func (w *writeTx) dropDevices(u ListUpdate) ([]proto.ID, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read devices: %w", err)
 	}
+	defer func() { _ = rows.Close() }()
 	dropped := make(map[proto.ID]int64)
 	for rows.Next() {
 		var (
@@ -201,7 +202,6 @@ func (w *writeTx) dropDevices(u ListUpdate) ([]proto.ID, error) {
 			public []byte
 		)
 		if err := rows.Scan(&id, &public); err != nil {
-			_ = rows.Close()
 			return nil, fmt.Errorf("read devices: %w", err)
 		}
 		if _, ok := u.List.Device(proto.ID(public)); !ok {

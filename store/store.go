@@ -10,7 +10,6 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -214,5 +213,3 @@ func wrap(what string, err error) error {
 func errFull() error {
 	return &proto.Error{Code: pb.ErrorCode_ERROR_CODE_STORE_FULL, Message: "the server cannot store anything at the moment", RetryAfter: 5 * time.Second}
 }
-
-func shortHex(b []byte) string { return hex.EncodeToString(b[:min(4, len(b))]) }

@@ -117,14 +117,12 @@ func (s *serveCmd) url(listener net.Listener) string {
 	if s.TLSCert != "" {
 		scheme = "https"
 	}
-	host, port, err := net.SplitHostPort(listener.Addr().String())
+	_, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {
 		return scheme + "://" + listener.Addr().String()
 	}
-	asked, _, _ := net.SplitHostPort(s.Listen)
-	if asked != "" && asked != "0.0.0.0" && asked != "::" {
-		host = asked
-	} else {
+	host, _, err := net.SplitHostPort(s.Listen)
+	if err != nil || host == "" || host == "0.0.0.0" || host == "::" {
 		host = "localhost"
 	}
 	return scheme + "://" + net.JoinHostPort(host, port)

@@ -70,7 +70,7 @@ const sweepEvery = 5 * time.Second
 // Serve fills the certificate pool, closes idle links, tries to get off TURN, and notices sleep and changes of the
 // network, until ctx ends or Close is called. It closes the Manager on return.
 func (m *Manager) Serve(ctx context.Context) error {
-	defer m.Close()
+	defer func() { _ = m.Close() }()
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	watch := newNetworkWatch(m.cfg.Net)
