@@ -56,6 +56,7 @@ type Client struct {
 
 	tokenMu sync.Mutex // guards profile.Token
 
+	run    context.Context //nolint:containedctx // ends with Close; link callbacks have no other
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 	online atomic.Bool   // the server is reached and everything it had is stored here
@@ -108,14 +109,13 @@ func open(ctx context.Context, cfg Config, p *Profile) (*Client, error) {
 	if err := c.openLinks(); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	var run context.Context
-	run, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.run, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.tasks.Go(func() {
-		c.endErr = c.session.run(run)
+		c.endErr = c.session.run(c.run)
 		close(c.ended)
 	})
-	c.tasks.Go(func() { c.outbox(run) })
-	c.serveLinks(run)
+	c.tasks.Go(func() { c.outbox(c.run) })
+	c.serveLinks(c.run)
 	return c, nil
 }
 

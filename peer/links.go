@@ -229,7 +229,7 @@ func (c *Client) sendDirect(ctx context.Context, id proto.ID, envelopes []*pb.En
 	for _, to := range c.recipients(ctx, id) {
 		if !sent[to] {
 			c.tasks.Go(func() { // ends when the manager closes
-				if err := c.openLink(context.WithoutCancel(ctx), to); err != nil {
+				if err := c.openLink(c.run, to); err != nil {
 					c.logger.Debug("open link", "error", err)
 				}
 			})
@@ -270,7 +270,7 @@ func (c *Client) linked(ctx context.Context, id proto.ID) []*link.Link {
 
 // onLinkFrame handles what comes over a link that has proved itself.
 func (c *Client) onLinkFrame(l *link.Link, f *pb.Frame) {
-	ctx := context.Background()
+	ctx := c.run
 	switch kind := f.GetKind().(type) {
 	case *pb.Frame_Direct:
 		items, err := c.takeDirect(ctx, l.Account(), l.Device(), pathOf(l), kind.Direct.GetEnvelopes())
@@ -344,7 +344,7 @@ func (c *Client) onLinkState(l *link.Link, s link.State) {
 
 // resendOver sends what the relay does not have yet to a device that is reached now.
 func (c *Client) resendOver(l *link.Link) {
-	ctx := context.Background()
+	ctx := c.run
 	id := proto.PairID(c.profile.Account, l.Account())
 	var waiting []*local.Message
 	err := c.store.Update(ctx, func(tx *local.Tx) (err error) {
