@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -159,6 +160,7 @@ func (s *session) end() {
 		return
 	}
 	s.ended = true
+	s.note("session ended")
 	s.timer.Stop()
 	s.stop()
 	s.l.m.end(s.id)
@@ -169,9 +171,11 @@ func (s *session) end() {
 	})
 }
 
-// retire ends a session that another took the place of, after what is under way on it has arrived.
+// retire ends a session that another took the place of, after what is under way on it has arrived. If its Link closes
+// first, that ends it.
 func (s *session) retire() {
 	s.timer.Stop()
+	s.l.retired = append(slices.DeleteFunc(s.l.retired, func(r *session) bool { return r.ended }), s)
 	s.timer = time.AfterFunc(retireAfter, func() { s.l.q.push(s.end) })
 }
 
@@ -342,11 +346,14 @@ func (s *session) channelOpen() {
 	s.channel = newChannel(s.control, raw, s.life.Done(), s.pc.SCTP().Transport().ICETransport())
 	s.l.m.wg.Go(func() {
 		err := s.serve()
+		var refused *refusal
+		if !errors.As(err, &refused) {
+			s.stop() // nobody needs to wait for this channel any more
+		}
 		s.l.q.push(func() {
-			var refused *refusal
 			switch {
 			case s.ended:
-			case errors.As(err, &refused):
+			case refused != nil:
 				s.l.log().Warn("link: refused", "error", err)
 				s.farewell(ReasonRefused)
 				s.l.fail(s, ReasonRefused, err)
