@@ -138,6 +138,7 @@ type side struct {
 type wires struct {
 	mu     sync.Mutex
 	sides  map[proto.ID]*side
+	rogues map[proto.ID]func(sig *pb.Signal)                 // in place of a side
 	filter func(from, to *side, sig *pb.Signal) []*pb.Signal // nil: as is
 }
 
@@ -159,7 +160,7 @@ type delivery struct {
 
 func newWires(t testing.TB) *wires {
 	t.Helper()
-	return &wires{sides: make(map[proto.ID]*side)}
+	return &wires{sides: make(map[proto.ID]*side), rogues: make(map[proto.ID]func(*pb.Signal))}
 }
 
 func (p *port) setDown(down bool) {
@@ -201,8 +202,12 @@ func (p *port) run() {
 
 func (w *wires) deliver(from *side, d delivery) {
 	w.mu.Lock()
-	to, filter := w.sides[d.device], w.filter
+	to, filter, rogue := w.sides[d.device], w.filter, w.rogues[d.device]
 	w.mu.Unlock()
+	if rogue != nil {
+		rogue(d.sig)
+		return
+	}
 	if to == nil || !to.port.Connected() {
 		from.SignalFailed(d.account, d.device, d.sig.GetLink(), &proto.Error{Code: pb.ErrorCode_ERROR_CODE_OFFLINE, Message: "offline"})
 		return
