@@ -90,6 +90,12 @@ type book struct {
 	known map[proto.ID]*proto.DeviceList
 }
 
+func (b *book) learn(id *identity) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.known[id.account] = id.list
+}
+
 func (b *book) Own() *proto.DeviceList { return b.own }
 
 func (b *book) Lookup(_ context.Context, account, _ proto.ID) (*proto.DeviceList, error) {
@@ -291,8 +297,8 @@ func (w *wires) add(t testing.TB, name string, id *identity, dev proto.ID, chang
 
 // know makes two sides know each other's lists.
 func know(a, b *side) {
-	a.book.known[b.self.Account] = b.id.list
-	b.book.known[a.self.Account] = a.id.list
+	a.book.learn(b.id)
+	b.book.learn(a.id)
 }
 
 // pair returns two sides on loopback that know each other; the first has the smaller device id, so it is polite.

@@ -34,6 +34,7 @@ type Manager struct {
 	apiRelayOnly *webrtc.API
 	certs        *certificates
 	resolver     *resolver
+	lostAfter    time.Duration // a constant that tests shorten
 	dropped      atomic.Uint64 // signals dropped because a queue or a bound was full
 
 	ctx  context.Context //nolint:containedctx // ends when Close begins: look-ups are given up then
@@ -51,7 +52,7 @@ func New(cfg Config) (*Manager, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, certs: newCertificates(), links: make(map[peerID]*Link)}
+	m := &Manager{cfg: cfg, certs: newCertificates(), lostAfter: lostAfter, links: make(map[peerID]*Link)}
 	var err error
 	if m.api, err = newAPI(&m.cfg, false); err != nil {
 		return nil, err

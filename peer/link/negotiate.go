@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -108,6 +109,9 @@ func (l *Link) description(id proto.ID, d *pb.Description, from route) error {
 	}
 	if err := l.addressed(body, id); err != nil {
 		return err
+	}
+	if strings.Count(d.GetSdp(), "\r") != strings.Count(d.GetSdp(), "\r\n") {
+		return refuse("description: line ends that pion and this package read differently")
 	}
 	fingerprint, err := proto.FingerprintOf(d.GetSdp())
 	if err != nil {

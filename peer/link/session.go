@@ -222,7 +222,7 @@ func (s *session) tick() {
 		s.farewell(ReasonTimeout)
 		s.l.fail(s, ReasonTimeout, nil)
 		return
-	case s.open && !s.connected && now.Sub(s.brokenSince) > lostAfter:
+	case s.open && !s.connected && now.Sub(s.brokenSince) > s.l.m.lostAfter:
 		s.l.fail(s, ReasonLost, nil)
 		return
 	case s.offer != nil:

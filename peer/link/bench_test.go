@@ -1,0 +1,278 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/vnet"
+	"github.com/pion/turn/v5"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/parley-chat/parley/proto"
+	pb "github.com/parley-chat/parley/proto/parleyv1"
+)
+
+// plainPair opens a data channel between two PeerConnections of pion as it comes, with trickled candidates, and returns
+// how long that took from CreateOffer until it was open on both sides.
+func plainPair(b *testing.B, nets [2]transport.Net, config webrtc.Configuration) (took time.Duration, done func()) {
+	b.Helper()
+	var pcs [2]*webrtc.PeerConnection
+	opened := make(chan struct{}, 2)
+	for i := range pcs {
+		var s webrtc.SettingEngine
+		s.SetIncludeLoopbackCandidate(nets[i] == nil)
+		s.LoggerFactory = silent{}
+		if nets[i] != nil {
+			s.SetNet(nets[i])
+		}
+		pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(s)).NewPeerConnection(config)
+		if err != nil {
+			b.Fatal(err)
+		}
+		pcs[i] = pc
+	}
+	var mu sync.Mutex
+	var waiting [2][]webrtc.ICECandidateInit
+	var ready [2]bool
+	for i := range pcs {
+		other := 1 - i
+		pcs[i].OnICECandidate(func(c *webrtc.ICECandidate) {
+			if c == nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !ready[other] {
+				waiting[other] = append(waiting[other], c.ToJSON())
+				return
+			}
+			_ = pcs[other].AddICECandidate(c.ToJSON())
+		})
+	}
+	flush := func(i int) {
+		mu.Lock()
+		defer mu.Unlock()
+		ready[i] = true
+		for _, c := range waiting[i] {
+			_ = pcs[i].AddICECandidate(c)
+		}
+	}
+	check := func(err error) {
+		b.Helper()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	dc, err := pcs[0].CreateDataChannel("control", nil)
+	check(err)
+	dc.OnOpen(func() { opened <- struct{}{} })
+	pcs[1].OnDataChannel(func(d *webrtc.DataChannel) { d.OnOpen(func() { opened <- struct{}{} }) })
+	start := time.Now()
+	offer, err := pcs[0].CreateOffer(nil)
+	check(err)
+	check(pcs[0].SetLocalDescription(offer))
+	check(pcs[1].SetRemoteDescription(offer))
+	flush(1)
+	answer, err := pcs[1].CreateAnswer(nil)
+	check(err)
+	check(pcs[1].SetLocalDescription(answer))
+	check(pcs[0].SetRemoteDescription(answer))
+	flush(0)
+	<-opened
+	<-opened
+	return time.Since(start), func() {
+		for _, pc := range pcs {
+			_ = pc.GracefulClose()
+		}
+	}
+}
+
+// linkPair opens a link, proof included, and returns how long it took until it was open on both sides.
+func linkPair(t testing.TB, a, b *side) time.Duration {
+	t.Helper()
+	drain(b)
+	start := time.Now()
+	l := mustOpen(t, a, b)
+	until(t, b, "open", isPhase(Open))
+	took := time.Since(start)
+	l.Close(ReasonIdle)
+	<-l.Done()
+	until(t, b, "closed", isPhase(Closed))
+	return took
+}
+
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+// BenchmarkOpen opens links and pion's default in turns, and reports medians and their ratio.
+func BenchmarkOpen(b *testing.B) {
+	run := func(b *testing.B, nets [2]transport.Net, config webrtc.Configuration, one, other func(*Config)) {
+		_, x, y := pair(b, one, other)
+		var plain, ours []time.Duration
+		for b.Loop() {
+			took, done := plainPair(b, nets, config)
+			done()
+			plain = append(plain, took)
+			ours = append(ours, linkPair(b, x, y))
+		}
+		p, o := median(plain), median(ours)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(float64(p.Microseconds())/1000, "ms-default")
+		b.ReportMetric(float64(o.Microseconds())/1000, "ms-link")
+		b.ReportMetric(float64(o)/float64(p), "ratio")
+	}
+	b.Run("loopback", func(b *testing.B) { run(b, [2]transport.Net{}, webrtc.Configuration{}, nil, nil) })
+	b.Run("rtt50", func(b *testing.B) {
+		n := newFlat(b, 25*time.Millisecond)
+		net := func(i int) func(*Config) {
+			return func(c *Config) { c.Net, c.AllowLoopback = n[i], false }
+		}
+		run(b, [2]transport.Net{n[0], n[1]}, webrtc.Configuration{}, net(0), net(1))
+	})
+	b.Run("relay", func(b *testing.B) {
+		url := loopbackTurn(b)
+		relay := func(c *Config) {
+			c.RelayOnly = func(proto.ID) bool { return true }
+			c.ICE = func(context.Context) (*pb.IceServers, error) {
+				return &pb.IceServers{Servers: []*pb.IceServer{{Urls: []string{url}, Username: "u", Credential: "secret"}}}, nil
+			}
+		}
+		run(b, [2]transport.Net{}, webrtc.Configuration{
+			ICETransportPolicy: webrtc.ICETransportPolicyRelay,
+			ICEServers:         []webrtc.ICEServer{{URLs: []string{url}, Username: "u", Credential: "secret"}},
+		}, relay, relay)
+	})
+}
+
+// newFlat is a virtual network with two hosts in the open.
+func newFlat(b *testing.B, delay time.Duration) [2]*vnet.Net {
+	b.Helper()
+	wan, err := vnet.NewRouter(&vnet.RouterConfig{CIDR: "20.0.0.0/16", MinDelay: delay, LoggerFactory: silent{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var hosts [2]*vnet.Net
+	for i := range hosts {
+		if hosts[i], err = vnet.NewNet(&vnet.NetConfig{}); err != nil {
+			b.Fatal(err)
+		}
+		if err := wan.AddNet(hosts[i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := wan.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = wan.Stop() })
+	return hosts
+}
+
+func loopbackTurn(b *testing.B) string {
+	b.Helper()
+	socket, err := net.ListenPacket("udp4", "127.0.0.1:0") //nolint:noctx // of a benchmark
+	if err != nil {
+		b.Fatal(err)
+	}
+	server, err := turn.NewServer(turn.ServerConfig{
+		Realm: "test", LoggerFactory: silent{},
+		AuthHandler: func(a *turn.RequestAttributes) (string, []byte, bool) {
+			return a.Username, turn.GenerateAuthKey(a.Username, a.Realm, "secret"), true
+		},
+		PacketConnConfigs: []turn.PacketConnConfig{{
+			PacketConn:            socket,
+			RelayAddressGenerator: &turn.RelayAddressGeneratorStatic{RelayAddress: net.IPv4(127, 0, 0, 1), Address: "127.0.0.1"},
+			PermissionHandler:     func(net.Addr, net.IP) bool { return true },
+		}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = server.Close() })
+	return fmt.Sprintf("turn:%s?transport=udp", socket.LocalAddr())
+}
+
+// rss is this process's resident memory in KiB after a collection.
+func rss(b *testing.B) float64 {
+	b.Helper()
+	runtime.GC()
+	debug.FreeOSMemory()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip("needs /proc")
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			n, err := strconv.Atoi(strings.Fields(rest)[0])
+			if err != nil {
+				b.Fatal(err)
+			}
+			return float64(n)
+		}
+	}
+	b.Fatal("no VmRSS")
+	return 0
+}
+
+// BenchmarkIdleMemory holds idle links, and as many PeerConnections of pion as it comes, both ends in this process, and
+// reports what one end costs.
+func BenchmarkIdleMemory(b *testing.B) {
+	const pairs = 150
+	for range b.N {
+		w := newWires(b)
+		hub := proto.NewID()
+		center := w.add(b, "hub", newIdentity(b, hub), hub, func(c *Config) { c.MaxLinks = pairs })
+		linkPair(b, center, leaf(b, w, center)) // what is set up once
+		leaves := make([]*side, pairs)
+		for i := range leaves {
+			leaves[i] = leaf(b, w, center)
+		}
+		before, goroutines := rss(b), runtime.NumGoroutine()
+		for _, l := range leaves {
+			mustOpen(b, center, l)
+			until(b, l, "open", isPhase(Open))
+		}
+		ours := (rss(b) - before) / (2 * pairs)
+		routines := float64(runtime.NumGoroutine()-goroutines) / (2 * pairs)
+		for _, l := range leaves {
+			if err := l.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		before = rss(b)
+		var closers []func()
+		for range pairs {
+			_, done := plainPair(b, [2]transport.Net{}, webrtc.Configuration{})
+			closers = append(closers, done)
+		}
+		plain := (rss(b) - before) / (2 * pairs)
+		for _, done := range closers {
+			done()
+		}
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(ours, "KiB-link")
+		b.ReportMetric(plain, "KiB-default")
+		b.ReportMetric(ours/plain, "ratio")
+		b.ReportMetric(routines, "goroutines")
+	}
+}
+
+func leaf(b *testing.B, w *wires, center *side) *side {
+	b.Helper()
+	d := proto.NewID()
+	l := w.add(b, "leaf", newIdentity(b, d), d, nil)
+	know(center, l)
+	return l
+}
