@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"runtime"
@@ -23,10 +24,42 @@ import (
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
+// stopwatch is a log handler that takes the times of a session's steps.
+type stopwatch struct {
+	mu    sync.Mutex
+	begun time.Time
+	open  time.Time // of the later end
+}
+
+func (s *stopwatch) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelDebug }
+func (s *stopwatch) WithAttrs([]slog.Attr) slog.Handler           { return s }
+func (s *stopwatch) WithGroup(string) slog.Handler                { return s }
+
+func (s *stopwatch) Handle(_ context.Context, r slog.Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case strings.HasSuffix(r.Message, noteBegins) && s.begun.IsZero():
+		s.begun = r.Time
+	case strings.HasSuffix(r.Message, noteChannel):
+		s.open = r.Time
+	}
+	return nil
+}
+
+func (s *stopwatch) take() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	took := s.open.Sub(s.begun)
+	s.begun = time.Time{}
+	return took
+}
+
 // plainPair opens a data channel between two PeerConnections of pion as it comes, with trickled candidates, and returns
-// how long that took from CreateOffer until it was open on both sides.
-func plainPair(b *testing.B, nets [2]transport.Net, config webrtc.Configuration) (took time.Duration, done func()) {
+// how long that took from CreateOffer, and from nothing, until it was open on both sides.
+func plainPair(b *testing.B, nets [2]transport.Net, config webrtc.Configuration) (offered, whole time.Duration, done func()) {
 	b.Helper()
+	begin := time.Now()
 	var pcs [2]*webrtc.PeerConnection
 	opened := make(chan struct{}, 2)
 	for i := range pcs {
@@ -91,7 +124,7 @@ func plainPair(b *testing.B, nets [2]transport.Net, config webrtc.Configuration)
 	flush(0)
 	<-opened
 	<-opened
-	return time.Since(start), func() {
+	return time.Since(start), time.Since(begin), func() {
 		for _, pc := range pcs {
 			_ = pc.GracefulClose()
 		}
@@ -101,6 +134,7 @@ func plainPair(b *testing.B, nets [2]transport.Net, config webrtc.Configuration)
 // linkPair opens a link, proof included, and returns how long it took until it was open on both sides.
 func linkPair(t testing.TB, a, b *side) time.Duration {
 	t.Helper()
+	drain(a)
 	drain(b)
 	start := time.Now()
 	l := mustOpen(t, a, b)
@@ -117,22 +151,37 @@ func median(d []time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
-// BenchmarkOpen opens links and pion's default in turns, and reports medians and their ratio.
+// BenchmarkOpen opens links and pion's default in turns, and reports medians and their ratios: of the channel, from
+// CreateOffer until it is open on both sides, and of the whole, from nothing until both sides may send frames, which for a
+// link takes the proof, one round trip more.
 func BenchmarkOpen(b *testing.B) {
 	run := func(b *testing.B, nets [2]transport.Net, config webrtc.Configuration, one, other func(*Config)) {
-		_, x, y := pair(b, one, other)
-		var plain, ours []time.Duration
-		for b.Loop() {
-			took, done := plainPair(b, nets, config)
-			done()
-			plain = append(plain, took)
-			ours = append(ours, linkPair(b, x, y))
+		watch := &stopwatch{}
+		watched := func(change func(*Config)) func(*Config) {
+			return func(c *Config) {
+				c.Logger = slog.New(watch)
+				if change != nil {
+					change(c)
+				}
+			}
 		}
-		p, o := median(plain), median(ours)
+		_, x, y := pair(b, watched(one), watched(other))
+		var offered, whole, channel, proven []time.Duration
+		for b.Loop() {
+			o, w, done := plainPair(b, nets, config)
+			done()
+			offered, whole = append(offered, o), append(whole, w)
+			proven = append(proven, linkPair(b, x, y))
+			channel = append(channel, watch.take())
+		}
+		ms := func(d []time.Duration) float64 { return float64(median(d).Microseconds()) / 1000 }
 		b.ReportMetric(0, "ns/op")
-		b.ReportMetric(float64(p.Microseconds())/1000, "ms-default")
-		b.ReportMetric(float64(o.Microseconds())/1000, "ms-link")
-		b.ReportMetric(float64(o)/float64(p), "ratio")
+		b.ReportMetric(ms(offered), "ms-default")
+		b.ReportMetric(ms(whole), "ms-default-whole")
+		b.ReportMetric(ms(channel), "ms-channel")
+		b.ReportMetric(ms(proven), "ms-link-whole")
+		b.ReportMetric(ms(channel)/ms(offered), "channel-ratio")
+		b.ReportMetric(ms(proven)/ms(whole), "whole-ratio")
 	}
 	b.Run("loopback", func(b *testing.B) { run(b, [2]transport.Net{}, webrtc.Configuration{}, nil, nil) })
 	b.Run("rtt50", func(b *testing.B) {
@@ -254,7 +303,7 @@ func BenchmarkIdleMemory(b *testing.B) {
 		before = rss(b)
 		var closers []func()
 		for range pairs {
-			_, done := plainPair(b, [2]transport.Net{}, webrtc.Configuration{})
+			_, _, done := plainPair(b, [2]transport.Net{}, webrtc.Configuration{})
 			closers = append(closers, done)
 		}
 		plain := (rss(b) - before) / (2 * pairs)

@@ -247,21 +247,36 @@ func testLogger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+// post puts an event into a channel, in place of the oldest if nobody reads.
+func post(c chan event, e event) {
+	for {
+		select {
+		case c <- e:
+			return
+		default:
+		}
+		select {
+		case <-c:
+		default:
+		}
+	}
+}
+
 // add makes a side for a device of an identity.
 func (w *wires) add(t testing.TB, name string, id *identity, dev proto.ID, change func(*Config)) *side {
 	t.Helper()
 	s := &side{
 		name: name, self: peerID{id.account, dev}, id: id,
 		book:   &book{own: id.list, known: make(map[proto.ID]*proto.DeviceList)},
-		port:   &port{w: w, queue: make(chan delivery, 4096), done: make(chan struct{})},
-		states: make(chan event, 4096), frames: make(chan event, 4096),
+		port:   &port{w: w, queue: make(chan delivery, 512), done: make(chan struct{})},
+		states: make(chan event, 256), frames: make(chan event, 256),
 	}
 	s.port.self = s
 	cfg := Config{
 		Self: Self{Account: id.account, Device: dev, Key: id.devices[dev]}, Lists: s.book, Signals: s.port,
 		AllowLoopback: true, IdleTimeout: -1,
-		OnState: func(l *Link, st State) { s.states <- event{link: l, state: st} },
-		OnFrame: func(l *Link, f *pb.Frame) { s.frames <- event{link: l, frame: f} },
+		OnState: func(l *Link, st State) { post(s.states, event{link: l, state: st}) },
+		OnFrame: func(l *Link, f *pb.Frame) { post(s.frames, event{link: l, frame: f}) },
 	}
 	if log := testLogger(); log != nil {
 		cfg.Logger = log.With("side", name)

@@ -180,6 +180,12 @@ func (l *Link) log() *slog.Logger {
 	return l.m.cfg.Logger.With(slog.String("device", l.peer.Device.String()))
 }
 
+// Notes that benchmarks measure between.
+const (
+	noteBegins  = "session begins"
+	noteChannel = "channel open"
+)
+
 // note logs a step of a session at debug.
 func (s *session) note(what string) {
 	s.l.log().Debug("link: "+what, slog.String("link", s.id.String()), slog.Uint64("own_generation", s.localGen),

@@ -34,6 +34,7 @@ type Manager struct {
 	apiRelayOnly *webrtc.API
 	certs        *certificates
 	resolver     *resolver
+	system       *systemNet    // Config.Net, unless that was given
 	lostAfter    time.Duration // a constant that tests shorten
 	dropped      atomic.Uint64 // signals dropped because a queue or a bound was full
 
@@ -52,7 +53,15 @@ func New(cfg Config) (*Manager, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, certs: newCertificates(), lostAfter: lostAfter, links: make(map[peerID]*Link)}
+	var system *systemNet
+	if cfg.Net == nil {
+		var err error
+		if system, err = newSystemNet(); err != nil {
+			return nil, err
+		}
+		cfg.Net = system
+	}
+	m := &Manager{system: system, cfg: cfg, certs: newCertificates(), lostAfter: lostAfter, links: make(map[peerID]*Link)}
 	var err error
 	if m.api, err = newAPI(&m.cfg, false); err != nil {
 		return nil, err
@@ -74,6 +83,8 @@ func (m *Manager) Serve(ctx context.Context) error {
 	defer m.Close()
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
+	refill := time.NewTimer(refillAfter)
+	defer refill.Stop()
 	watch := newNetworkWatch(m.cfg.Net)
 	if err := m.certs.fill(ctx); err != nil {
 		return fmt.Errorf("link: %w", err)
@@ -84,7 +95,9 @@ func (m *Manager) Serve(ctx context.Context) error {
 			return nil
 		case <-m.ctx.Done():
 			return nil
-		case <-m.certs.refill:
+		case <-m.certs.taken:
+			refill.Reset(refillAfter)
+		case <-refill.C:
 			if err := m.certs.fill(ctx); err != nil {
 				return fmt.Errorf("link: %w", err)
 			}
@@ -180,6 +193,9 @@ func (m *Manager) SignalFailed(account, device proto.ID, link []byte, err error)
 // the old path before the new credentials are known at the other end. A second session is then negotiated over the
 // control channel while the old path still carries it, and takes over.
 func (m *Manager) NetworkChanged() {
+	if m.system != nil {
+		m.system.forget()
+	}
 	m.each(func(l *Link) { l.q.push(l.repair) })
 }
 

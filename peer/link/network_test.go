@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/transport/v5"
 	"github.com/pion/transport/v5/vnet"
 	"github.com/pion/turn/v5"
 
@@ -21,7 +22,7 @@ const (
 	stunURL     = "stun:20.0.0.10:3478"
 )
 
-// internet is a virtual network: a TURN server in the open, two homes behind NATs, a delay on every way through the open.
+// internet is a virtual network: a TURN server in the open, three homes behind NATs, a delay on every way through the open.
 type internet struct {
 	wan   *vnet.Router
 	homes []*vnet.Net
@@ -47,9 +48,9 @@ func newInternet(t testing.TB, nat vnet.NATType, delay time.Duration) *internet 
 	check()
 	err = n.wan.AddNet(server)
 	check()
-	for i, outside := range []string{"20.0.1.2", "20.0.2.2"} {
+	for i, outside := range []string{"20.0.1.2", "20.0.2.2", "20.0.3.2"} {
 		lan, err := vnet.NewRouter(&vnet.RouterConfig{
-			CIDR: []string{"10.0.1.0/24", "10.0.2.0/24"}[i], StaticIPs: []string{outside}, NATType: &nat, LoggerFactory: silent{},
+			CIDR: []string{"10.0.1.0/24", "10.0.2.0/24", "10.0.3.0/24"}[i], StaticIPs: []string{outside}, NATType: &nat, LoggerFactory: silent{},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -173,6 +174,63 @@ func TestPathLost(t *testing.T) {
 	}
 }
 
+// roaming is a network that can become another one.
+type roaming struct {
+	transport.Net
+
+	mu  sync.Mutex
+	now *vnet.Net
+}
+
+func (r *roaming) at() *vnet.Net {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
+}
+
+func (r *roaming) move(to *vnet.Net) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = to
+}
+
+func (r *roaming) Interfaces() ([]*transport.Interface, error) { return r.at().Interfaces() }
+
+func (r *roaming) ListenUDP(network string, a *net.UDPAddr) (transport.UDPConn, error) {
+	return r.at().ListenUDP(network, a)
+}
+
+func (r *roaming) ListenPacket(network, address string) (net.PacketConn, error) {
+	return r.at().ListenPacket(network, address)
+}
+
+// TestRoaming moves one end to another network, as from Wi-Fi to a telephone. Serve notices it by itself.
+func TestRoaming(t *testing.T) {
+	n := newInternet(t, commonNAT(), 10*time.Millisecond)
+	move := &roaming{Net: n.homes[0], now: n.homes[0]}
+	_, a, b := pair(t, func(c *Config) {
+		n.config(0, false)(c)
+		c.Net = move
+	}, n.config(1, false))
+	l := mustOpen(t, a, b)
+	exchange(t, a, b)
+	id := activeID(t, a, b)
+	drain(a)
+	n.setFilter(func(c vnet.Chunk) bool { // the first home is gone
+		return !strings.HasPrefix(c.SourceAddr().String(), "20.0.1.2:") && !strings.HasPrefix(c.DestinationAddr().String(), "20.0.1.2:")
+	})
+	move.move(n.homes[2])
+	until(t, a, "restarting", isPhase(Restarting))
+	until(t, a, "open again", isPhase(Open))
+	exchange(t, a, b)
+	if p := l.Path(); p.Kind != Direct {
+		t.Errorf("path %+v", p)
+	}
+	if activeID(t, a, b) != id {
+		t.Error("another session")
+	}
+}
+
 // TestPeerVanishes cuts one end off without a word.
 func TestPeerVanishes(t *testing.T) {
 	n := newInternet(t, commonNAT(), time.Millisecond)
@@ -246,5 +304,38 @@ func TestRelayOnly(t *testing.T) {
 	}
 	if !strings.Contains(text, "typ relay") {
 		t.Error("no candidate was said")
+	}
+}
+
+func TestSystemNet(t *testing.T) {
+	n, err := newSystemNet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, err := n.Interfaces()
+	if err != nil || len(real) == 0 {
+		t.Fatalf("%v, %v", real, err)
+	}
+	if i, err := n.InterfaceByName(real[0].Name); err != nil || i.Index != real[0].Index {
+		t.Errorf("by name: %v, %v", i, err)
+	}
+	if i, err := n.InterfaceByIndex(real[0].Index); err != nil || i.Name != real[0].Name {
+		t.Errorf("by index: %v, %v", i, err)
+	}
+	reads := 0
+	n.read = func() ([]*transport.Interface, error) {
+		reads++
+		return real[:1], nil
+	}
+	for range 2 {
+		n.forget()
+		for range 3 {
+			if _, err := n.Interfaces(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if reads != 2 {
+		t.Errorf("%d reads", reads)
 	}
 }

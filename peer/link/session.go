@@ -120,6 +120,7 @@ func newSession(l *Link, id proto.ID, own bool, via route) (*session, error) {
 	}
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.listen()
+	s.note(noteBegins)
 	s.timer = time.AfterFunc(retryFirst, func() { l.q.push(s.tick) })
 	return s, nil
 }
@@ -343,6 +344,7 @@ func (s *session) channelOpen() {
 		s.l.fail(s, ReasonFailed, fmt.Errorf("control channel: %w", err))
 		return
 	}
+	s.note(noteChannel)
 	s.channel = newChannel(s.control, raw, s.life.Done(), s.pc.SCTP().Transport().ICETransport())
 	s.l.m.wg.Go(func() {
 		err := s.serve()
