@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -93,6 +95,32 @@ func TestEarlyCandidates(t *testing.T) {
 			if way.candidates == 2 && way.held != nil {
 				return []*pb.Signal{sig, way.held}
 			}
+		}
+		return []*pb.Signal{sig}
+	})
+	mustOpen(t, a, b)
+	exchange(t, a, b)
+}
+
+// TestNames puts a name that only multicast DNS knows into every candidate, as browsers do.
+func TestNames(t *testing.T) {
+	w, a, b := pair(t, nil, nil)
+	for _, s := range []*side{a, b} {
+		s.resolve = func(_ context.Context, name string) (netip.Addr, error) {
+			if name != "0123.local" {
+				return netip.Addr{}, errors.New("another name")
+			}
+			return netip.MustParseAddr("127.0.0.1"), nil
+		}
+	}
+	w.setFilter(func(_, _ *side, sig *pb.Signal) []*pb.Signal {
+		if c := sig.GetCandidate(); c.GetCandidate() != "" {
+			f := strings.Fields(c.GetCandidate())
+			if f[4] != "127.0.0.1" {
+				return nil
+			}
+			f[4] = "0123.local"
+			c.Candidate = strings.Join(f, " ")
 		}
 		return []*pb.Signal{sig}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,9 +35,10 @@ type Manager struct {
 	apiRelayOnly *webrtc.API
 	certs        *certificates
 	resolver     *resolver
-	system       *systemNet    // Config.Net, unless that was given
-	lostAfter    time.Duration // a constant that tests shorten
-	dropped      atomic.Uint64 // signals dropped because a queue or a bound was full
+	resolve      func(ctx context.Context, name string) (netip.Addr, error) // the resolver's; tests have no multicast
+	system       *systemNet                                                 // Config.Net, unless that was given
+	lostAfter    time.Duration                                              // a constant that tests shorten
+	dropped      atomic.Uint64                                              // signals dropped because a queue or a bound was full
 
 	ctx  context.Context //nolint:containedctx // ends when Close begins: look-ups are given up then
 	stop context.CancelFunc
@@ -69,7 +71,8 @@ func New(cfg Config) (*Manager, error) {
 	if m.apiRelayOnly, err = newAPI(&m.cfg, true); err != nil {
 		return nil, err
 	}
-	m.resolver = newResolver(cfg.Logger)
+	m.resolver = newResolver(cfg.Logger, cfg.AllowLoopback)
+	m.resolve = m.resolver.resolve
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.wg.Add(1) // for the Manager itself, so that the count is never zero while links come and go
 	return m, nil
@@ -80,7 +83,7 @@ const sweepEvery = 5 * time.Second
 // Serve fills the certificate pool, closes idle links, tries to get off TURN, and notices sleep and changes of the
 // network, until ctx ends or Close is called. It closes the Manager on return.
 func (m *Manager) Serve(ctx context.Context) error {
-	defer m.Close()
+	defer func() { _ = m.Close() }() // it never fails
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	refill := time.NewTimer(refillAfter)

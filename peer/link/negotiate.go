@@ -34,7 +34,7 @@ func (l *Link) signal(sig *pb.Signal, from route) {
 	case *pb.Signal_Candidate:
 		l.candidate(id, k.Candidate)
 	case *pb.Signal_Close:
-		l.remoteClose(id, Reason(k.Close.GetReason()), from)
+		l.remoteClose(id, k.Close.GetReason(), from)
 	}
 }
 
@@ -50,7 +50,7 @@ func (l *Link) refused(id proto.ID, err error) {
 		l.fail(s, ReasonRefused, err)
 	case l.active == nil && l.pending == nil:
 		l.m.end(id)
-		l.sendSocket(&pb.Signal{Link: id.Bytes(), Kind: &pb.Signal_Close{Close: &pb.LinkClose{Reason: string(ReasonRefused)}}})
+		l.sendSocket(&pb.Signal{Link: id.Bytes(), Kind: &pb.Signal_Close{Close: &pb.LinkClose{Reason: ReasonRefused}}})
 		l.close(ReasonRefused, err)
 	}
 }

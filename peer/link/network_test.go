@@ -312,20 +312,20 @@ func TestSystemNet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real, err := n.Interfaces()
-	if err != nil || len(real) == 0 {
-		t.Fatalf("%v, %v", real, err)
+	system, err := n.Interfaces()
+	if err != nil || len(system) == 0 {
+		t.Fatalf("%v, %v", system, err)
 	}
-	if i, err := n.InterfaceByName(real[0].Name); err != nil || i.Index != real[0].Index {
+	if i, err := n.InterfaceByName(system[0].Name); err != nil || i.Index != system[0].Index {
 		t.Errorf("by name: %v, %v", i, err)
 	}
-	if i, err := n.InterfaceByIndex(real[0].Index); err != nil || i.Name != real[0].Name {
+	if i, err := n.InterfaceByIndex(system[0].Index); err != nil || i.Name != system[0].Name {
 		t.Errorf("by index: %v, %v", i, err)
 	}
 	reads := 0
 	n.read = func() ([]*transport.Interface, error) {
 		reads++
-		return real[:1], nil
+		return system[:1], nil
 	}
 	for range 2 {
 		n.forget()

@@ -337,7 +337,7 @@ func TestDeniedCandidates(t *testing.T) {
 				}
 			})
 			defer reader.Wait()
-			defer canary.Close()
+			defer func() { _ = canary.Close() }()
 			w, victim, other := pair(t, func(c *Config) { c.AllowLoopback, c.OpenTimeout = loopback, 2*time.Second }, nil)
 			w.unplug(other)
 			r := newRogue(t, other.self, other.id.devices[other.self.Device], victim, proto.NewID())

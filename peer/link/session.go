@@ -182,7 +182,7 @@ func (s *session) retire() {
 
 // farewell tells the other end why the session ends, and gives the message a moment to leave.
 func (s *session) farewell(reason Reason) {
-	closing := &pb.Signal{Link: s.id.Bytes(), Kind: &pb.Signal_Close{Close: &pb.LinkClose{Reason: string(reason)}}}
+	closing := &pb.Signal{Link: s.id.Bytes(), Kind: &pb.Signal_Close{Close: &pb.LinkClose{Reason: reason}}}
 	if !s.open {
 		s.send(closing, routeSocket)
 		return
