@@ -30,6 +30,7 @@ const (
 	sctpRTOMax = 2 * time.Second
 
 	certificatePool   = 4              // ready ones
+	refillAfter       = time.Second    // after one was taken, so that making the next does not slow the handshake down
 	certificateMaxAge = 24 * time.Hour // a ready one that is older is thrown away; pion's are valid for a month
 )
 
@@ -58,9 +59,7 @@ func newAPI(cfg *Config, relayOnly bool) (*webrtc.API, error) {
 	s.EnableSctpSnap(true)
 	s.EnableSCTPZeroChecksum(true)
 	s.SetSCTPRTOMax(sctpRTOMax)
-	if cfg.Net != nil {
-		s.SetNet(cfg.Net)
-	}
+	s.SetNet(cfg.Net)
 	media := &webrtc.MediaEngine{}
 	interceptors := &interceptor.Registry{}
 	if cfg.Media != nil {
@@ -75,19 +74,19 @@ func newAPI(cfg *Config, relayOnly bool) (*webrtc.API, error) {
 // certificates holds DTLS certificates made ahead of time, so that opening a link does not wait for one and yet every
 // PeerConnection has its own: one shared by all would let two contacts see that they talk to the same device.
 type certificates struct {
-	ready  chan *webrtc.Certificate
-	refill chan struct{}
+	ready chan *webrtc.Certificate
+	taken chan struct{} // told when one was taken
 }
 
 func newCertificates() *certificates {
-	return &certificates{ready: make(chan *webrtc.Certificate, certificatePool), refill: make(chan struct{}, 1)}
+	return &certificates{ready: make(chan *webrtc.Certificate, certificatePool), taken: make(chan struct{}, 1)}
 }
 
 // take returns a ready certificate, or makes one.
 func (c *certificates) take() (*webrtc.Certificate, error) {
 	defer func() {
 		select {
-		case c.refill <- struct{}{}:
+		case c.taken <- struct{}{}:
 		default:
 		}
 	}()

@@ -90,6 +90,12 @@ type book struct {
 	known map[proto.ID]*proto.DeviceList
 }
 
+func (b *book) learn(id *identity) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.known[id.account] = id.list
+}
+
 func (b *book) Own() *proto.DeviceList { return b.own }
 
 func (b *book) Lookup(_ context.Context, account, _ proto.ID) (*proto.DeviceList, error) {
@@ -138,6 +144,7 @@ type side struct {
 type wires struct {
 	mu     sync.Mutex
 	sides  map[proto.ID]*side
+	rogues map[proto.ID]func(sig *pb.Signal)                 // in place of a side
 	filter func(from, to *side, sig *pb.Signal) []*pb.Signal // nil: as is
 }
 
@@ -159,7 +166,7 @@ type delivery struct {
 
 func newWires(t testing.TB) *wires {
 	t.Helper()
-	return &wires{sides: make(map[proto.ID]*side)}
+	return &wires{sides: make(map[proto.ID]*side), rogues: make(map[proto.ID]func(*pb.Signal))}
 }
 
 func (p *port) setDown(down bool) {
@@ -201,8 +208,12 @@ func (p *port) run() {
 
 func (w *wires) deliver(from *side, d delivery) {
 	w.mu.Lock()
-	to, filter := w.sides[d.device], w.filter
+	to, filter, rogue := w.sides[d.device], w.filter, w.rogues[d.device]
 	w.mu.Unlock()
+	if rogue != nil {
+		rogue(d.sig)
+		return
+	}
 	if to == nil || !to.port.Connected() {
 		from.SignalFailed(d.account, d.device, d.sig.GetLink(), &proto.Error{Code: pb.ErrorCode_ERROR_CODE_OFFLINE, Message: "offline"})
 		return
@@ -236,21 +247,36 @@ func testLogger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+// post puts an event into a channel, in place of the oldest if nobody reads.
+func post(c chan event, e event) {
+	for {
+		select {
+		case c <- e:
+			return
+		default:
+		}
+		select {
+		case <-c:
+		default:
+		}
+	}
+}
+
 // add makes a side for a device of an identity.
 func (w *wires) add(t testing.TB, name string, id *identity, dev proto.ID, change func(*Config)) *side {
 	t.Helper()
 	s := &side{
 		name: name, self: peerID{id.account, dev}, id: id,
 		book:   &book{own: id.list, known: make(map[proto.ID]*proto.DeviceList)},
-		port:   &port{w: w, queue: make(chan delivery, 4096), done: make(chan struct{})},
-		states: make(chan event, 4096), frames: make(chan event, 4096),
+		port:   &port{w: w, queue: make(chan delivery, 512), done: make(chan struct{})},
+		states: make(chan event, 256), frames: make(chan event, 256),
 	}
 	s.port.self = s
 	cfg := Config{
 		Self: Self{Account: id.account, Device: dev, Key: id.devices[dev]}, Lists: s.book, Signals: s.port,
 		AllowLoopback: true, IdleTimeout: -1,
-		OnState: func(l *Link, st State) { s.states <- event{link: l, state: st} },
-		OnFrame: func(l *Link, f *pb.Frame) { s.frames <- event{link: l, frame: f} },
+		OnState: func(l *Link, st State) { post(s.states, event{link: l, state: st}) },
+		OnFrame: func(l *Link, f *pb.Frame) { post(s.frames, event{link: l, frame: f}) },
 	}
 	if log := testLogger(); log != nil {
 		cfg.Logger = log.With("side", name)
@@ -286,8 +312,8 @@ func (w *wires) add(t testing.TB, name string, id *identity, dev proto.ID, chang
 
 // know makes two sides know each other's lists.
 func know(a, b *side) {
-	a.book.known[b.self.Account] = b.id.list
-	b.book.known[a.self.Account] = a.id.list
+	a.book.learn(b.id)
+	b.book.learn(a.id)
 }
 
 // pair returns two sides on loopback that know each other; the first has the smaller device id, so it is polite.

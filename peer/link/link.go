@@ -32,8 +32,9 @@ type Link struct {
 	channel *channel      // of the active session
 
 	// Owned by the queue.
-	active  *session // proven
-	pending *session // negotiating or proving; may stand beside an active one that it will replace
+	active  *session   // proven
+	pending *session   // negotiating or proving; may stand beside an active one that it will replace
+	retired []*session // replaced ones that are still read
 	early   map[proto.ID][]*pb.Candidate
 	offers  *rate.Limiter // offers taken from the other end
 	made    time.Time
@@ -177,6 +178,18 @@ func (l *Link) polite() bool {
 
 func (l *Link) log() *slog.Logger {
 	return l.m.cfg.Logger.With(slog.String("device", l.peer.Device.String()))
+}
+
+// Notes that benchmarks measure between.
+const (
+	noteBegins  = "session begins"
+	noteChannel = "channel open"
+)
+
+// note logs a step of a session at debug.
+func (s *session) note(what string) {
+	s.l.log().Debug("link: "+what, slog.String("link", s.id.String()), slog.Uint64("own_generation", s.localGen),
+		slog.Uint64("other_generation", s.remoteGen))
 }
 
 // wait blocks until the link is open, or was and is being repaired.
@@ -323,6 +336,9 @@ func (l *Link) close(reason Reason, err error) {
 	l.q.close()
 	l.m.forget(l)
 	l.early = nil
+	for _, s := range l.retired {
+		s.end()
+	}
 	l.setChannel(nil)
 	l.setState(State{Phase: Closed, Reason: reason, Err: err})
 	close(l.done)
@@ -336,6 +352,7 @@ func (l *Link) proven(s *session) {
 	old := l.active
 	l.active, l.pending = s, nil
 	s.open = true
+	s.note("proven")
 	l.setChannel(s.channel)
 	l.touch()
 	s.readPath()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,7 +35,10 @@ type Manager struct {
 	apiRelayOnly *webrtc.API
 	certs        *certificates
 	resolver     *resolver
-	dropped      atomic.Uint64 // signals dropped because a queue or a bound was full
+	resolve      func(ctx context.Context, name string) (netip.Addr, error) // the resolver's; tests have no multicast
+	system       *systemNet                                                 // Config.Net, unless that was given
+	lostAfter    time.Duration                                              // a constant that tests shorten
+	dropped      atomic.Uint64                                              // signals dropped because a queue or a bound was full
 
 	ctx  context.Context //nolint:containedctx // ends when Close begins: look-ups are given up then
 	stop context.CancelFunc
@@ -51,7 +55,15 @@ func New(cfg Config) (*Manager, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, certs: newCertificates(), links: make(map[peerID]*Link)}
+	var system *systemNet
+	if cfg.Net == nil {
+		var err error
+		if system, err = newSystemNet(); err != nil {
+			return nil, err
+		}
+		cfg.Net = system
+	}
+	m := &Manager{system: system, cfg: cfg, certs: newCertificates(), lostAfter: lostAfter, links: make(map[peerID]*Link)}
 	var err error
 	if m.api, err = newAPI(&m.cfg, false); err != nil {
 		return nil, err
@@ -59,7 +71,8 @@ func New(cfg Config) (*Manager, error) {
 	if m.apiRelayOnly, err = newAPI(&m.cfg, true); err != nil {
 		return nil, err
 	}
-	m.resolver = newResolver(cfg.Logger)
+	m.resolver = newResolver(cfg.Logger, cfg.AllowLoopback)
+	m.resolve = m.resolver.resolve
 	m.ctx, m.stop = context.WithCancel(context.Background())
 	m.wg.Add(1) // for the Manager itself, so that the count is never zero while links come and go
 	return m, nil
@@ -70,9 +83,11 @@ const sweepEvery = 5 * time.Second
 // Serve fills the certificate pool, closes idle links, tries to get off TURN, and notices sleep and changes of the
 // network, until ctx ends or Close is called. It closes the Manager on return.
 func (m *Manager) Serve(ctx context.Context) error {
-	defer func() { _ = m.Close() }()
+	defer func() { _ = m.Close() }() // it never fails
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
+	refill := time.NewTimer(refillAfter)
+	defer refill.Stop()
 	watch := newNetworkWatch(m.cfg.Net)
 	if err := m.certs.fill(ctx); err != nil {
 		return fmt.Errorf("link: %w", err)
@@ -83,7 +98,9 @@ func (m *Manager) Serve(ctx context.Context) error {
 			return nil
 		case <-m.ctx.Done():
 			return nil
-		case <-m.certs.refill:
+		case <-m.certs.taken:
+			refill.Reset(refillAfter)
+		case <-refill.C:
 			if err := m.certs.fill(ctx); err != nil {
 				return fmt.Errorf("link: %w", err)
 			}
@@ -179,6 +196,9 @@ func (m *Manager) SignalFailed(account, device proto.ID, link []byte, err error)
 // the old path before the new credentials are known at the other end. A second session is then negotiated over the
 // control channel while the old path still carries it, and takes over.
 func (m *Manager) NetworkChanged() {
+	if m.system != nil {
+		m.system.forget()
+	}
 	m.each(func(l *Link) { l.q.push(l.repair) })
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -109,6 +110,9 @@ func (l *Link) description(id proto.ID, d *pb.Description, from route) error {
 	if err := l.addressed(body, id); err != nil {
 		return err
 	}
+	if strings.Count(d.GetSdp(), "\r") != strings.Count(d.GetSdp(), "\r\n") {
+		return refuse("description: line ends that pion and this package read differently")
+	}
 	fingerprint, err := proto.FingerprintOf(d.GetSdp())
 	if err != nil {
 		return refuse("description: %w", err)
@@ -191,18 +195,21 @@ func (s *session) takeOffer(d *description, from route) error {
 	}
 	s.remoteGen = d.body.GetGeneration()
 	s.remoteKey, s.remoteList = d.key, d.list
+	ufrag := ufragOf(d.GetSdp())
+	restart := s.remoteUfrag != "" && ufrag != s.remoteUfrag
 	if s.offer != nil {
 		if s.applied {
 			return refuse("offer: on a link whose first offer is not answered")
 		}
 		if !s.l.polite() {
-			return nil // collision: ours wins
+			s.note("collision, own offer stands")
+			return nil
 		}
-		s.again, s.againICE = true, s.againICE || s.restarting
+		if s.restarting && !restart {
+			s.again, s.againICE = true, true
+		} // otherwise pion says itself that negotiation is still needed
 		s.forgetOffer()
 	}
-	ufrag := ufragOf(d.GetSdp())
-	restart := s.remoteUfrag != "" && ufrag != s.remoteUfrag
 	if restart {
 		if from == routeChannel && !s.l.m.cfg.Signals.Connected() {
 			return nil // pion would drop the path that the answer has to take
@@ -236,6 +243,7 @@ func (s *session) makeAnswer(offerHash []byte) error {
 		return err
 	}
 	s.answer, s.answerTo, s.answered = d, offerHash, true
+	s.note("offer answered")
 	s.sendDescription(d)
 	s.arm(2 * retryFirst)
 	if s.again && s.open {
@@ -266,6 +274,7 @@ func (l *Link) takeAnswer(id proto.ID, d *description) error {
 	}
 	s.forgetOffer()
 	s.answered = true
+	s.note("answer taken")
 	s.remoteDescribed(ufragOf(d.GetSdp()), lines)
 	if s.again && s.open {
 		s.negotiateAgain()
@@ -366,6 +375,7 @@ func (s *session) negotiate(restart bool) error {
 	}
 	hash := proto.OfferHash(d)
 	s.offer, s.offerHash, s.offerSDP, s.restarting = d, hash[:], offer.SDP, restart
+	s.note("offer made")
 	if restart {
 		s.broken()
 	}

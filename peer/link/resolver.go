@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pion/mdns/v2"
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
 )
@@ -19,7 +20,8 @@ import (
 // with the first such name: links between Go peers never pay for them, and a hundred links to browsers pay once.
 // It only asks; this device answers no query.
 type resolver struct {
-	log *slog.Logger
+	log      *slog.Logger
+	loopback bool // asks on loopback too
 
 	mu     sync.Mutex
 	conn   *mdns.Conn
@@ -31,7 +33,9 @@ const resolveTimeout = 3 * time.Second
 
 var errResolverClosed = errors.New("mDNS: closed")
 
-func newResolver(log *slog.Logger) *resolver { return &resolver{log: log} }
+func newResolver(log *slog.Logger, loopback bool) *resolver {
+	return &resolver{log: log, loopback: loopback}
+}
 
 // resolve returns the address of a .local name.
 func (r *resolver) resolve(ctx context.Context, name string) (netip.Addr, error) {
@@ -73,7 +77,8 @@ func (r *resolver) open() (*mdns.Conn, error) {
 		r.failed = fmt.Errorf("mDNS: %w", errors.Join(err4, err6))
 		return nil, r.failed
 	}
-	conn, err := mdns.NewServer(v4, v6, mdns.WithLoggerFactory(newLoggerFactory(r.log)))
+	conn, err := mdns.NewServer(v4, v6, mdns.WithLoggerFactory(newLoggerFactory(r.log)), mdns.WithIncludeLoopback(r.loopback),
+		mdns.WithRecordTypes(dnsmessage.TypeA, dnsmessage.TypeAAAA), mdns.WithCacheRefresh(false))
 	if err != nil {
 		if c4 != nil {
 			_ = c4.Close() // the error that matters is the one above

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/pion/webrtc/v4"
@@ -119,6 +120,7 @@ func newSession(l *Link, id proto.ID, own bool, via route) (*session, error) {
 	}
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.listen()
+	s.note(noteBegins)
 	s.timer = time.AfterFunc(retryFirst, func() { l.q.push(s.tick) })
 	return s, nil
 }
@@ -159,6 +161,7 @@ func (s *session) end() {
 		return
 	}
 	s.ended = true
+	s.note("session ended")
 	s.timer.Stop()
 	s.stop()
 	s.l.m.end(s.id)
@@ -169,9 +172,11 @@ func (s *session) end() {
 	})
 }
 
-// retire ends a session that another took the place of, after what is under way on it has arrived.
+// retire ends a session that another took the place of, after what is under way on it has arrived. If its Link closes
+// first, that ends it.
 func (s *session) retire() {
 	s.timer.Stop()
+	s.l.retired = append(slices.DeleteFunc(s.l.retired, func(r *session) bool { return r.ended }), s)
 	s.timer = time.AfterFunc(retireAfter, func() { s.l.q.push(s.end) })
 }
 
@@ -218,7 +223,7 @@ func (s *session) tick() {
 		s.farewell(ReasonTimeout)
 		s.l.fail(s, ReasonTimeout, nil)
 		return
-	case s.open && !s.connected && now.Sub(s.brokenSince) > lostAfter:
+	case s.open && !s.connected && now.Sub(s.brokenSince) > s.l.m.lostAfter:
 		s.l.fail(s, ReasonLost, nil)
 		return
 	case s.offer != nil:
@@ -339,14 +344,18 @@ func (s *session) channelOpen() {
 		s.l.fail(s, ReasonFailed, fmt.Errorf("control channel: %w", err))
 		return
 	}
+	s.note(noteChannel)
 	s.channel = newChannel(s.control, raw, s.life.Done(), s.pc.SCTP().Transport().ICETransport())
 	s.l.m.wg.Go(func() {
 		err := s.serve()
+		var refused *refusal
+		if !errors.As(err, &refused) {
+			s.stop() // nobody needs to wait for this channel any more
+		}
 		s.l.q.push(func() {
-			var refused *refusal
 			switch {
 			case s.ended:
-			case errors.As(err, &refused):
+			case refused != nil:
 				s.l.log().Warn("link: refused", "error", err)
 				s.farewell(ReasonRefused)
 				s.l.fail(s, ReasonRefused, err)

@@ -124,7 +124,7 @@ func (s *session) resolve(c candidate) {
 	}
 	ufrag := s.remoteUfrag
 	s.l.m.wg.Go(func() {
-		a, err := s.l.m.resolver.resolve(s.life, c.address)
+		a, err := s.l.m.resolve(s.life, c.address)
 		if err != nil {
 			s.l.log().Debug("link: candidate not resolved", slog.Any("error", err))
 			return

@@ -38,21 +38,14 @@ func (w *networkWatch) changed() bool {
 }
 
 func (w *networkWatch) read() string {
+	interfaces, err := w.net.Interfaces()
+	if err != nil {
+		return w.addresses
+	}
 	var list []net.Addr
-	if w.net != nil {
-		interfaces, err := w.net.Interfaces()
-		if err != nil {
-			return w.addresses
-		}
-		for _, i := range interfaces {
-			if a, err := i.Addrs(); err == nil {
-				list = append(list, a...)
-			}
-		}
-	} else {
-		var err error
-		if list, err = net.InterfaceAddrs(); err != nil {
-			return w.addresses
+	for _, i := range interfaces {
+		if a, err := i.Addrs(); err == nil {
+			list = append(list, a...)
 		}
 	}
 	text := make([]string, 0, len(list))
