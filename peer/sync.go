@@ -270,7 +270,7 @@ func (c *Client) fetchLists(ctx context.Context, account proto.ID) error {
 		} else if err != nil {
 			return err
 		}
-		for _, signed := range answer.GetDeviceLists_().GetLists() {
+		for _, signed := range answer.GetLists().GetLists() {
 			if err := learnList(tx, p, signed); err != nil {
 				c.events.emit(ErrorEvent{Err: err})
 			}

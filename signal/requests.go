@@ -373,7 +373,7 @@ func (c *connection) deviceLists(ctx context.Context, q *pb.GetDeviceLists) (*pb
 		}
 		out.Lists = append(out.Lists, lists...)
 	}
-	return &pb.Frame{Kind: &pb.Frame_DeviceLists_{DeviceLists_: out}}, nil
+	return &pb.Frame{Kind: &pb.Frame_Lists{Lists: out}}, nil
 }
 
 // signalTo forwards an offer, answer or candidate to a connected device of somebody related.

@@ -279,7 +279,7 @@ type Frame struct {
 	//	*Frame_RevokeInvitation
 	//	*Frame_AcceptInvitation
 	//	*Frame_GetDeviceLists
-	//	*Frame_DeviceLists_
+	//	*Frame_Lists
 	//	*Frame_SetProfile
 	//	*Frame_SetPresence
 	//	*Frame_Presences
@@ -638,10 +638,10 @@ func (x *Frame) GetGetDeviceLists() *GetDeviceLists {
 	return nil
 }
 
-func (x *Frame) GetDeviceLists_() *DeviceLists {
+func (x *Frame) GetLists() *DeviceLists {
 	if x != nil {
-		if x, ok := x.Kind.(*Frame_DeviceLists_); ok {
-			return x.DeviceLists_
+		if x, ok := x.Kind.(*Frame_Lists); ok {
+			return x.Lists
 		}
 	}
 	return nil
@@ -894,8 +894,8 @@ type Frame_GetDeviceLists struct {
 	GetDeviceLists *GetDeviceLists `protobuf:"bytes,47,opt,name=get_device_lists,json=getDeviceLists,proto3,oneof"`
 }
 
-type Frame_DeviceLists_ struct {
-	DeviceLists_ *DeviceLists `protobuf:"bytes,48,opt,name=device_lists,json=deviceLists,proto3,oneof"`
+type Frame_Lists struct {
+	Lists *DeviceLists `protobuf:"bytes,48,opt,name=lists,proto3,oneof"` // answers get_device_lists with every version of each list, oldest first
 }
 
 type Frame_SetProfile struct {
@@ -1014,7 +1014,7 @@ func (*Frame_AcceptInvitation) isFrame_Kind() {}
 
 func (*Frame_GetDeviceLists) isFrame_Kind() {}
 
-func (*Frame_DeviceLists_) isFrame_Kind() {}
+func (*Frame_Lists) isFrame_Kind() {}
 
 func (*Frame_SetProfile) isFrame_Kind() {}
 
@@ -4249,7 +4249,7 @@ var File_parley_v1_frame_proto protoreflect.FileDescriptor
 
 const file_parley_v1_frame_proto_rawDesc = "" +
 	"\n" +
-	"\x15parley/v1/frame.proto\x12\tparley.v1\x1a\x17parley/v1/account.proto\x1a\x1cparley/v1/conversation.proto\x1a\x14parley/v1/link.proto\"\x81\x14\n" +
+	"\x15parley/v1/frame.proto\x12\tparley.v1\x1a\x17parley/v1/account.proto\x1a\x1cparley/v1/conversation.proto\x1a\x14parley/v1/link.proto\"\xf4\x13\n" +
 	"\x05Frame\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x12(\n" +
 	"\x05error\x18\x02 \x01(\v2\x10.parley.v1.ErrorH\x00R\x05error\x12\x1f\n" +
@@ -4291,8 +4291,8 @@ const file_parley_v1_frame_proto_rawDesc = "" +
 	"\x11create_invitation\x18, \x01(\v2\x1b.parley.v1.CreateInvitationH\x00R\x10createInvitation\x12J\n" +
 	"\x11revoke_invitation\x18- \x01(\v2\x1b.parley.v1.RevokeInvitationH\x00R\x10revokeInvitation\x12J\n" +
 	"\x11accept_invitation\x18. \x01(\v2\x1b.parley.v1.AcceptInvitationH\x00R\x10acceptInvitation\x12E\n" +
-	"\x10get_device_lists\x18/ \x01(\v2\x19.parley.v1.GetDeviceListsH\x00R\x0egetDeviceLists\x12;\n" +
-	"\fdevice_lists\x180 \x01(\v2\x16.parley.v1.DeviceListsH\x00R\vdeviceLists\x128\n" +
+	"\x10get_device_lists\x18/ \x01(\v2\x19.parley.v1.GetDeviceListsH\x00R\x0egetDeviceLists\x12.\n" +
+	"\x05lists\x180 \x01(\v2\x16.parley.v1.DeviceListsH\x00R\x05lists\x128\n" +
 	"\vset_profile\x181 \x01(\v2\x15.parley.v1.SetProfileH\x00R\n" +
 	"setProfile\x12;\n" +
 	"\fset_presence\x18< \x01(\v2\x16.parley.v1.SetPresenceH\x00R\vsetPresence\x124\n" +
@@ -4708,7 +4708,7 @@ var file_parley_v1_frame_proto_depIdxs = []int32{
 	43, // 30: parley.v1.Frame.revoke_invitation:type_name -> parley.v1.RevokeInvitation
 	44, // 31: parley.v1.Frame.accept_invitation:type_name -> parley.v1.AcceptInvitation
 	45, // 32: parley.v1.Frame.get_device_lists:type_name -> parley.v1.GetDeviceLists
-	46, // 33: parley.v1.Frame.device_lists:type_name -> parley.v1.DeviceLists
+	46, // 33: parley.v1.Frame.lists:type_name -> parley.v1.DeviceLists
 	47, // 34: parley.v1.Frame.set_profile:type_name -> parley.v1.SetProfile
 	48, // 35: parley.v1.Frame.set_presence:type_name -> parley.v1.SetPresence
 	50, // 36: parley.v1.Frame.presences:type_name -> parley.v1.Presences
@@ -4820,7 +4820,7 @@ func file_parley_v1_frame_proto_init() {
 		(*Frame_RevokeInvitation)(nil),
 		(*Frame_AcceptInvitation)(nil),
 		(*Frame_GetDeviceLists)(nil),
-		(*Frame_DeviceLists_)(nil),
+		(*Frame_Lists)(nil),
 		(*Frame_SetProfile)(nil),
 		(*Frame_SetPresence)(nil),
 		(*Frame_Presences)(nil),

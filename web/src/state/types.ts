@@ -1,0 +1,219 @@
+// What the interface sees of the state: plain values that can be cloned between tabs, and the commands
+// that change them. Times are milliseconds since 1970 UTC, ids are UUID text.
+
+/** How a message travelled, or will travel. */
+export type PathKind = "direct" | "turn" | "relay" | "waiting";
+
+/** Where a message is; `sealed` waits for the key, `gone` is blanked at the relay, `only-here` was refused by it. */
+export type MessageState =
+  | "waiting"
+  | "sent"
+  | "delivered"
+  | "read"
+  | "failed"
+  | "received"
+  | "sealed"
+  | "gone"
+  | "only-here";
+
+export type Relation = "none" | "asked" | "asking" | "accepted";
+
+export type PresenceKind = "online" | "away" | "offline";
+
+export interface Person {
+  readonly id: string;
+  readonly name: string; // nickname as shown
+  readonly userName: string; // "" for an account that has none
+  readonly relation: Relation;
+  readonly note: string; // of their request
+  readonly since: number;
+  readonly identityChanged: boolean; // sending is held
+  readonly conversation: string; // "" unless accepted
+  readonly presence: PresenceKind;
+  readonly lastSeen: number; // 0: unknown
+  readonly devices: number; // connected ones
+}
+
+export interface Me {
+  readonly account: string;
+  readonly device: string;
+  readonly name: string;
+  readonly userName: string; // "" until the account is kept
+  readonly admin: boolean;
+  readonly host: string;
+}
+
+/** The best link to a person's devices. */
+export interface LinkView {
+  readonly state: "none" | "connecting" | "open";
+  readonly path: PathKind; // where the next message goes
+  readonly delay: number; // ms of round trip, 0: unknown
+  readonly protocol: string; // "udp", "tcp", "tls", "" unless open
+  readonly port: number; // of the other end or the TURN server
+  readonly since: number;
+}
+
+export interface ConversationRow {
+  readonly id: string;
+  readonly person: string; // account of the other one
+  readonly unread: number;
+  readonly readSeq: number; // own read mark
+  readonly preview: MessageView | null; // last message
+  readonly draft: string;
+  readonly typing: boolean;
+  readonly waiting: number; // own messages that are still on this device only
+  readonly time: number; // for ordering, newest first
+  readonly link: LinkView;
+}
+
+export interface MessageView {
+  readonly key: string; // stable for the life of the message: device + id
+  readonly id: string;
+  readonly conversation: string;
+  readonly from: string; // account
+  readonly own: boolean;
+  readonly text: string; // "" when not known or not readable
+  readonly known: boolean; // false: a kind that needs a newer Parley
+  readonly time: number;
+  readonly seq: number; // 0 until the relay numbered it
+  readonly path: PathKind;
+  readonly state: MessageState;
+  readonly failure: string; // why it failed
+  readonly live: boolean; // arrived while the page was open: may animate
+}
+
+/** Part of a conversation, oldest first. */
+export interface Timeline {
+  readonly conversation: string;
+  readonly messages: readonly MessageView[];
+  readonly atStart: boolean; // nothing is older
+  readonly loading: boolean; // older ones are being fetched
+}
+
+export interface Invitation {
+  readonly code: string;
+  readonly link: string; // "" when made on another device: only that one knows the secret
+  readonly usesLeft: number;
+  readonly expires: number;
+  readonly revoked: boolean;
+}
+
+export interface DeviceView {
+  readonly id: string;
+  readonly name: string;
+  readonly created: number;
+  readonly lastUsed: number;
+  readonly current: boolean;
+}
+
+/** `offline`: no network; `unreachable`: the server does not answer, open links still work. */
+export type Connection =
+  | { readonly kind: "connected" }
+  | { readonly kind: "connecting" }
+  | { readonly kind: "offline" }
+  | { readonly kind: "unreachable"; readonly nextTry: number } // time of the next attempt
+  | { readonly kind: "signed-out" } // the server ended this device's session
+  | { readonly kind: "superseded" }; // the same device is connected elsewhere
+
+/** Everything but the messages. A new object whenever something in it changed. */
+export interface View {
+  readonly me: Me;
+  readonly connection: Connection;
+  readonly people: Readonly<Record<string, Person>>;
+  readonly conversations: readonly ConversationRow[]; // newest first
+  readonly invitations: readonly Invitation[];
+  readonly devices: readonly DeviceView[];
+  readonly inviteDismissed: boolean;
+}
+
+/** What a person is told when a command fails; `code` is stable, `detail` plain English from the server. */
+export class CommandError extends Error {
+  readonly code: FailureCode;
+  readonly retryAfter: number; // ms, 0: none
+  constructor(code: FailureCode, detail = "", retryAfter = 0) {
+    super(detail === "" ? code : detail);
+    this.name = "CommandError";
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export type FailureCode =
+  | "offline"
+  | "unreachable"
+  | "not-found"
+  | "wrong-password"
+  | "weak-parameters"
+  | "rate-limited"
+  | "name-invalid"
+  | "name-taken"
+  | "expired"
+  | "used-up"
+  | "registration-closed"
+  | "identity-changed"
+  | "too-long"
+  | "signed-out"
+  | "untrusted" // the server answered something that does not verify
+  | "internal";
+
+/** The session of one account: what every page behind the log-in works with. Any tab may hold one. */
+export interface Session {
+  view(): View;
+  /** Calls back after every change of view(); returns the way to stop. */
+  subscribe(changed: () => void): () => void;
+
+  /** Opens a conversation for reading: its newest messages, links to its people, read marks. close() when it leaves the screen. */
+  open(conversation: string): OpenConversation;
+
+  /** Seals and stores a text; it goes out by itself. Rejects with too-long, identity-changed, not-found. */
+  send(conversation: string, text: string): Promise<void>;
+  retry(message: MessageView): Promise<void>;
+  discard(message: MessageView): Promise<void>;
+  typing(conversation: string, writing: boolean): void;
+  setDraft(conversation: string, text: string): void;
+
+  find(name: string): Promise<Person>; // by exact user name
+  ask(account: string, note: string): Promise<void>;
+  accept(account: string): Promise<void>;
+  decline(account: string): Promise<void>;
+  invite(uses: number, days: number): Promise<Invitation>;
+  revokeInvitation(code: string): Promise<void>;
+  /** Uses somebody's invitation with this account; resolves to the conversation. */
+  join(link: string): Promise<string>;
+
+  setName(nickname: string): Promise<void>;
+  changePassword(old: string, password: string): Promise<void>;
+  /** Ends this device's session and removes everything from this browser. */
+  signOut(): Promise<void>;
+
+  /** Tries the server now instead of at the next turn. */
+  retryNow(): void;
+  /** Tries to make the link to a person direct now. */
+  tryDirect(account: string): Promise<void>;
+  /** The person uses the page (for presence). */
+  active(): void;
+}
+
+export interface OpenConversation {
+  timeline(): Timeline;
+  subscribe(changed: () => void): () => void;
+  /** Loads a page of older messages. */
+  older(): Promise<void>;
+  /** Everything up to this number was seen. */
+  markRead(seq: number): void;
+  close(): void;
+}
+
+/** What stands before a session: the pages for people who are not logged in. */
+export interface Gate {
+  /** The session stored in this browser, or null. */
+  resume(): Promise<Session | null>;
+  server(): Promise<{ name: string; registration: "open" | "invite" | "closed"; secure: boolean }>;
+  /** Who invites, read from an invitation link of this server. Rejects with not-found, expired, used-up. */
+  openInvitation(code: string, secret: string): Promise<{ inviter: string; place: string; usable: boolean }>;
+  /** Joins with a name only. */
+  joinByName(code: string, secret: string, nickname: string): Promise<{ session: Session; conversation: string }>;
+  /** Makes an account with a password; setup is the secret of the first administrator's link, "" otherwise. */
+  register(userName: string, nickname: string, password: string, setup: string): Promise<Session>;
+  logIn(userName: string, password: string): Promise<Session>;
+}
