@@ -46,6 +46,7 @@ type Client struct {
 	events  hub
 	wake    chan struct{} // to the outbox: something may be ready to go
 	lock    *profileLock
+	shared  *shared // for other processes with the same profile
 
 	// mu makes "read the local store, decide, write it" one step. It is never held across the network.
 	mu       sync.Mutex
@@ -62,10 +63,13 @@ type Client struct {
 	online atomic.Bool   // the server is reached and everything it had is stored here
 	ended  chan struct{} // closed when the session gave up
 	endErr error         // why; set before ended is closed
+
+	closing  sync.Once
+	closeErr error
 }
 
 // Open opens the profile in cfg.Dir and starts to connect. It returns ErrNoProfile where there is no
-// account, and ErrProfileBusy when another process has the profile open (see Dial for sharing it).
+// account, and ErrProfileBusy when another process has the profile open (see Connect for sharing it).
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	p, err := LoadProfile(cfg.Dir)
 	if err != nil {
@@ -80,6 +84,14 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, errors.Join(err, lock.release())
 	}
 	c.lock = lock
+	if c.shared, err = c.share(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	c.tasks.Go(func() {
+		if err := c.shared.serve(); err != nil {
+			c.logger.Error("serving other processes", "error", err)
+		}
+	})
 	return c, nil
 }
 
@@ -119,12 +131,19 @@ func open(ctx context.Context, cfg Config, p *Profile) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the connection and all links and releases the profile. What is in the outbox stays there.
+// Close ends the connection and all links and releases the profile. What is in the outbox stays there. It is idempotent.
 func (c *Client) Close() error {
-	c.cancel()
-	c.tasks.Wait()
-	c.events.close()
-	return errors.Join(c.store.Close(), c.lock.release())
+	c.closing.Do(func() {
+		c.cancel()
+		var err error
+		if c.shared != nil {
+			err = c.shared.close()
+		}
+		c.tasks.Wait()
+		c.events.close()
+		c.closeErr = errors.Join(err, c.store.Close(), c.lock.release())
+	})
+	return c.closeErr
 }
 
 // Ended is closed when the server does not let this device in any more; Err then says why.

@@ -36,12 +36,12 @@ func (p profileFlags) options() (peer.Options, error) {
 }
 
 // open opens the profile and waits until the server is reached.
-func (p profileFlags) open(ctx context.Context) (*peer.Client, error) {
+func (p profileFlags) open(ctx context.Context) (peer.Peer, error) {
 	opts, err := p.options()
 	if err != nil {
 		return nil, err
 	}
-	c, err := peer.Open(ctx, peer.Config{Options: opts, Program: "parley " + version, Logger: logger()})
+	c, err := peer.Connect(ctx, peer.Config{Options: opts, Program: "parley " + version, Logger: logger()})
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ type contactsCmd struct {
 }
 
 // with opens the profile, runs f and closes it again.
-func (p profileFlags) with(ctx context.Context, f func(*peer.Client) error) error {
+func (p profileFlags) with(ctx context.Context, f func(peer.Peer) error) error {
 	c, err := p.open(ctx)
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ type contactAddCmd struct {
 }
 
 func (a *contactAddCmd) Run(ctx context.Context, io stdio) error {
-	return a.with(ctx, func(c *peer.Client) error {
+	return a.with(ctx, func(c peer.Peer) error {
 		var (
 			contact peer.Contact
 			err     error
@@ -185,7 +185,7 @@ type contactAcceptCmd struct {
 }
 
 func (a *contactAcceptCmd) Run(ctx context.Context, io stdio) error {
-	return a.with(ctx, func(c *peer.Client) error {
+	return a.with(ctx, func(c peer.Peer) error {
 		who, err := c.Resolve(ctx, a.Name)
 		if err != nil {
 			return err
@@ -205,7 +205,7 @@ type contactDeclineCmd struct {
 }
 
 func (d *contactDeclineCmd) Run(ctx context.Context) error {
-	return d.with(ctx, func(c *peer.Client) error {
+	return d.with(ctx, func(c peer.Peer) error {
 		who, err := c.Resolve(ctx, d.Name)
 		if err != nil {
 			return err
@@ -220,7 +220,7 @@ type contactListCmd struct {
 }
 
 func (l *contactListCmd) Run(ctx context.Context, io stdio) error {
-	return l.with(ctx, func(c *peer.Client) error {
+	return l.with(ctx, func(c peer.Peer) error {
 		all, err := c.Contacts(ctx)
 		if err != nil {
 			return err
@@ -252,7 +252,7 @@ func (i *contactInviteCmd) Run(ctx context.Context, io stdio) error {
 	if i.Days < 1 || i.Days > 365 || i.Uses < 1 || i.Uses > proto.MaxInvitationUses {
 		return badFlag("--days is 1 to 365, --uses is 1 to %d", proto.MaxInvitationUses)
 	}
-	return i.with(ctx, func(c *peer.Client) error {
+	return i.with(ctx, func(c peer.Peer) error {
 		inv, err := c.Invite(ctx, time.Duration(i.Days)*24*time.Hour, uint32(i.Uses)) //nolint:gosec // checked
 		if err != nil {
 			return err
@@ -280,7 +280,7 @@ func (s *sendCmd) Run(ctx context.Context, std stdio) error {
 		}
 		text = strings.TrimSuffix(string(b), "\n")
 	}
-	return s.with(ctx, func(c *peer.Client) error {
+	return s.with(ctx, func(c peer.Peer) error {
 		who, err := c.Resolve(ctx, s.Name)
 		if err != nil {
 			return err
@@ -319,7 +319,18 @@ func (l *listenCmd) Run(ctx context.Context, io stdio) error {
 	if err != nil {
 		return err
 	}
-	c, err := peer.Open(ctx, peer.Config{Options: opts, Program: "parley " + version, Logger: logger()})
+	for ctx.Err() == nil {
+		if err := l.listen(ctx, io, opts); !errors.Is(err, peer.ErrClosed) {
+			return err
+		}
+	}
+	return nil
+}
+
+// listen shows events until ctx ends. It returns peer.ErrClosed when it worked through another process and that one let the
+// profile go.
+func (l *listenCmd) listen(ctx context.Context, io stdio, opts peer.Options) error {
+	c, err := peer.Connect(ctx, peer.Config{Options: opts, Program: "parley " + version, Logger: logger()})
 	if err != nil {
 		return err
 	}
@@ -328,8 +339,13 @@ func (l *listenCmd) Run(ctx context.Context, io stdio) error {
 	out := bufio.NewWriter(io.out)
 	for err == nil {
 		select {
-		case e := <-sub.C:
-			err = l.show(ctx, c, out, e)
+		case e, open := <-sub.C:
+			if open {
+				err = l.show(ctx, c, out, e)
+			} else {
+				<-c.Ended()
+				err = c.Err()
+			}
 		case <-c.Ended():
 			err = c.Err()
 		case <-ctx.Done():
@@ -339,7 +355,7 @@ func (l *listenCmd) Run(ctx context.Context, io stdio) error {
 	return errors.Join(err, c.Close())
 }
 
-func (l *listenCmd) show(ctx context.Context, c *peer.Client, out *bufio.Writer, e peer.Event) error {
+func (l *listenCmd) show(ctx context.Context, c peer.Peer, out *bufio.Writer, e peer.Event) error {
 	if m, ok := e.(peer.MessageEvent); ok && l.Read && !m.Message.Own && m.Message.Seq > 0 {
 		if err := c.MarkRead(ctx, m.Message.Conversation, m.Message.Seq); err != nil && !errors.Is(err, peer.ErrOffline) {
 			return err
@@ -365,7 +381,7 @@ type historyCmd struct {
 }
 
 func (h *historyCmd) Run(ctx context.Context, io stdio) error {
-	return h.with(ctx, func(c *peer.Client) error {
+	return h.with(ctx, func(c peer.Peer) error {
 		who, err := c.Resolve(ctx, h.Name)
 		if err != nil {
 			return err
