@@ -64,7 +64,8 @@ func run(ctx context.Context, args []string, io stdio) (code int) {
 	var grammar cli
 	parser, err := kong.New(&grammar, kong.Name("parley"), kong.UsageOnError(), kong.Writers(io.out, io.err),
 		kong.Description("Parley: talk directly when both are there, through the relay when one is not.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 server not reached, 4 refused, 5 no such or ambiguous name, 6 timed out."),
-		kong.Exit(func(code int) { panic(exited(code)) }), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(io))
+		kong.Exit(func(code int) { panic(exited(code)) }), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(io),
+		kong.Configuration(loadConfig))
 	if err != nil {
 		_, _ = fmt.Fprintln(io.err, "parley:", err)
 		return exitFailed

@@ -3,16 +3,20 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/base32"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -20,24 +24,26 @@ import (
 	"github.com/parley-chat/parley/relay/bus"
 	"github.com/parley-chat/parley/signal"
 	"github.com/parley-chat/parley/store"
+	"github.com/parley-chat/parley/web"
 )
 
 type serveCmd struct {
-	Listen       string `help:"Address to listen on; port 0 takes a free one." default:"localhost:8080" env:"PARLEY_LISTEN"`
-	DataDir      string `help:"Folder for the database." default:"data" env:"PARLEY_DATA_DIR"`
-	Registration string `help:"Who may make an account: open, invite or closed." enum:"open,invite,closed" default:"invite" env:"PARLEY_REGISTRATION"`
-	TLSCert      string `help:"Certificate chain (PEM)." env:"PARLEY_TLS_CERT"`
-	TLSKey       string `help:"Private key (PEM)." env:"PARLEY_TLS_KEY"`
-	LogLevel     string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"PARLEY_LOG_LEVEL"`
+	Config        kong.ConfigFlag `help:"YAML file with these settings, by their names without dashes in front; flags and environment come first." placeholder:"FILE"`
+	Listen        string          `help:"Address to listen on; port 0 takes a free one." default:"localhost:8080" env:"PARLEY_LISTEN"`
+	DataDir       string          `help:"Folder for the database." default:"data" env:"PARLEY_DATA_DIR"`
+	Registration  string          `help:"Who may make an account: open, invite or closed." enum:"open,invite,closed" default:"invite" env:"PARLEY_REGISTRATION"`
+	URL           string          `help:"Address at which browsers reach this server when it is not --listen's, e.g. https://talk.example behind a proxy." env:"PARLEY_URL"`
+	TLSCert       string          `help:"Certificate chain (PEM)." env:"PARLEY_TLS_CERT"`
+	TLSKey        string          `help:"Private key (PEM)." env:"PARLEY_TLS_KEY"`
+	TLSSelfSigned bool            `help:"Make a certificate for this machine's names and addresses, for a LAN." env:"PARLEY_TLS_SELF_SIGNED"`
+	AdminListen   string          `help:"Address for /metrics, /healthz and /readyz; it has no log-in. Empty: none." env:"PARLEY_ADMIN_LISTEN"`
+	LogLevel      string          `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"PARLEY_LOG_LEVEL"`
 }
 
 const shutdownGrace = 10 * time.Second
 
 // Run serves until ctx ends. Standard output gets one line, "ready URL".
 func (s *serveCmd) Run(ctx context.Context, io stdio) error {
-	if (s.TLSCert == "") != (s.TLSKey == "") {
-		return badFlag("--tls-cert and --tls-key go together: give both")
-	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
 		return badFlag("--log-level: %v", err)
@@ -46,11 +52,15 @@ func (s *serveCmd) Run(ctx context.Context, io stdio) error {
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
 		return fmt.Errorf("--data-dir: %w: choose a folder that this user may write", err)
 	}
+	cert, err := s.certificate()
+	if err != nil {
+		return err
+	}
 	db, err := store.Open(ctx, store.Config{Path: filepath.Join(s.DataDir, "parley.db"), Logger: logger})
 	if err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
-	return errors.Join(s.serve(ctx, io, logger, db), db.Close())
+	return errors.Join(s.serve(ctx, io, logger, db, cert), db.Close())
 }
 
 // hints joins relay's bus and what signal asks for.
@@ -62,16 +72,26 @@ func (h hints) Subscribe(account proto.ID, sink signal.Sink) func() {
 	return h.Local.Subscribe(account, sink)
 }
 
-func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db *store.Store) error {
+// serve opens every address before it serves on any of them.
+func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db *store.Store, cert *tls.Certificate) (err error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", s.Listen)
 	if err != nil {
 		return fmt.Errorf("--listen %s: %w: choose another port, or 0 for a free one", s.Listen, err)
 	}
-	url := s.url(listener)
+	defer func() { _ = listener.Close() }() // the HTTP server closes it too
+	url, err := s.url(listener, cert != nil)
+	if err != nil {
+		return err
+	}
+	operator := newAdmin()
+	if err := operator.listen(ctx, s.AdminListen); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, operator.close()) }()
 	setup, err := newSetup(ctx, db)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	local := bus.NewLocal()
 	front, err := signal.New(ctx, signal.Config{
@@ -79,31 +99,30 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 		Registration: signal.Registration(s.Registration), URL: url, Version: version, Setup: setup,
 	})
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	server := &http.Server{
-		Handler: front.Handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		Handler: operator.count(pages(front.Handler(), web.Handler())), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
-	if setup != "" {
-		_, _ = fmt.Fprintf(io.err, "Nobody is here yet. This makes the first account, the administrator:\n  parley register --server %s --user NAME --invite setup.%s\n", url, setup)
-	}
+	s.greet(io, url, setup, cert)
 	if _, err := fmt.Fprintln(io.out, "ready", url); err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
-	failed := make(chan error, 1)
+	failed := make(chan error, 2)
+	go func() { failed <- serveHTTP(server, listener, cert) }()
 	go func() {
-		if s.TLSCert != "" {
-			failed <- server.ServeTLS(listener, s.TLSCert, s.TLSKey)
-			return
+		if err := operator.serve(); err != nil {
+			failed <- err
 		}
-		failed <- server.Serve(listener)
 	}()
+	operator.ready.Store(true)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
 	case <-ctx.Done():
 	}
+	operator.ready.Store(false)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer cancel()
 	err = server.Shutdown(grace)
@@ -111,21 +130,57 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 	return err
 }
 
-// url is the address as a person on this machine opens it.
-func (s *serveCmd) url(listener net.Listener) string {
+// pages puts the browser app beside the API.
+func pages(api, app http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/api/", api)
+	mux.Handle("/", app)
+	return mux
+}
+
+func serveHTTP(server *http.Server, listener net.Listener, cert *tls.Certificate) error {
+	if cert == nil {
+		return server.Serve(listener)
+	}
+	// HTTP/1.1 only: the socket is a WebSocket, which HTTP/2 carries in a way of its own.
+	server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	return server.ServeTLS(listener, "", "")
+}
+
+// greet tells the operator, on standard error, what to do first.
+func (s *serveCmd) greet(io stdio, url, setup string, cert *tls.Certificate) {
+	if s.TLSSelfSigned {
+		_, _ = fmt.Fprintf(io.err, "Browsers warn of the certificate once; it is this one:\n  SHA-256 %s\nThe command line takes it with SSL_CERT_FILE=%s\n",
+			fingerprint(cert), filepath.Join(s.DataDir, selfSignedCert))
+	}
+	if setup != "" {
+		_, _ = fmt.Fprintf(io.err, "Nobody is here yet. This link makes the first account, the administrator:\n  %s/setup#%s\nor: parley register --server %s --user NAME --invite setup.%s\n",
+			url, setup, url, setup)
+	}
+}
+
+// url is the address as a person on this machine opens it, or the one given.
+func (s *serveCmd) url(listener net.Listener, secure bool) (string, error) {
+	if s.URL != "" {
+		u, err := url.Parse(s.URL)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			return "", badFlag("--url: want https://HOST or https://HOST:PORT, nothing after it")
+		}
+		return u.Scheme + "://" + u.Host, nil
+	}
 	scheme := "http"
-	if s.TLSCert != "" {
+	if secure {
 		scheme = "https"
 	}
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {
-		return scheme + "://" + listener.Addr().String()
+		return "", fmt.Errorf("--listen: %w", err)
 	}
 	host, _, err := net.SplitHostPort(s.Listen)
 	if err != nil || host == "" || host == "0.0.0.0" || host == "::" {
 		host = "localhost"
 	}
-	return scheme + "://" + net.JoinHostPort(host, port)
+	return scheme + "://" + net.JoinHostPort(host, port), nil
 }
 
 // newSetup makes the one-time secret of a server without accounts, "" for any other.
