@@ -208,12 +208,13 @@ export interface OpenConversation {
 export interface Gate {
   /** The session stored in this browser, or null. */
   resume(): Promise<Session | null>;
-  server(): Promise<{ name: string; registration: "open" | "invite" | "closed"; secure: boolean }>;
+  server(): Promise<{ name: string; version: string; registration: "open" | "invite" | "closed"; secure: boolean }>;
   /** Who invites, read from an invitation link of this server. Rejects with not-found, expired, used-up. */
   openInvitation(code: string, secret: string): Promise<{ inviter: string; place: string; usable: boolean }>;
   /** Joins with a name only. */
   joinByName(code: string, secret: string, nickname: string): Promise<{ session: Session; conversation: string }>;
-  /** Makes an account with a password; setup is the secret of the first administrator's link, "" otherwise. */
-  register(userName: string, nickname: string, password: string, setup: string): Promise<Session>;
+  /** Makes an account with a password; setup is the secret of the first administrator's link and place the
+   * name that they give the server, both "" otherwise. */
+  register(userName: string, nickname: string, password: string, setup: string, place: string): Promise<Session>;
   logIn(userName: string, password: string): Promise<Session>;
 }

@@ -1,0 +1,78 @@
+// What a person chose for this browser: language and light or dark. Kept in localStorage, where the browser allows it.
+import { getLocale, locales, overwriteGetLocale, setLocale } from "../i18n/runtime.js";
+import { regional } from "./format.ts";
+
+export type Language = (typeof locales)[number];
+export type Theme = "system" | "light" | "dark";
+
+export const themes: readonly Theme[] = ["system", "light", "dark"];
+export const languages: readonly Language[] = locales;
+
+/** The name of each language in itself. */
+export const languageNames: Readonly<Record<Language, string>> = { en: "English", zh: "中文" };
+
+const themeKey = "parley.theme";
+
+class Preferences {
+  #language = $state<Language>(getLocale());
+  #theme = $state<Theme>(storedTheme());
+
+  get language(): Language {
+    return this.#language;
+  }
+
+  /** The locale for numbers and times. */
+  get locale(): string {
+    return regional(this.#language, navigator.languages);
+  }
+
+  get theme(): Theme {
+    return this.#theme;
+  }
+
+  setLanguage(language: Language): void {
+    this.#language = language;
+    document.documentElement.lang = htmlLanguage(language);
+    void setLocale(language, { reload: false });
+  }
+
+  setTheme(theme: Theme): void {
+    this.#theme = theme;
+    store(themeKey, theme);
+    this.apply();
+  }
+
+  /** Puts both on the page; called once before anything is drawn. */
+  apply(): void {
+    const root = document.documentElement;
+    root.lang = htmlLanguage(this.#language);
+    if (this.#theme === "system") delete root.dataset["theme"];
+    else root.dataset["theme"] = this.#theme;
+  }
+}
+
+export const preferences = new Preferences();
+
+// Messages read the language through this signal, so a switch redraws them all without loading the page again.
+overwriteGetLocale(() => preferences.language);
+
+function htmlLanguage(language: Language): string {
+  return language === "zh" ? "zh-Hans" : language;
+}
+
+function storedTheme(): Theme {
+  try {
+    const stored = localStorage.getItem(themeKey);
+    return themes.find((theme) => theme === stored) ?? "system";
+  } catch {
+    return "system";
+  }
+}
+
+function store(key: string, value: string): void {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // A browser that forbids storage forgets the choice with the page.
+  }
+}

@@ -1,0 +1,56 @@
+// The addresses of the app. The secret of an invitation or of the first start never leaves the fragment.
+
+/** The parts of the settings that have an address. */
+export const settingsParts = ["you", "devices", "appearance", "language", "about"] as const;
+
+export type SettingsPart = (typeof settingsParts)[number];
+
+export type Route =
+  | { readonly page: "chats" }
+  | { readonly page: "conversation"; readonly id: string }
+  | { readonly page: "people" }
+  | { readonly page: "settings"; readonly part: SettingsPart | "" }
+  | { readonly page: "invite"; readonly code: string; readonly secret: string }
+  | { readonly page: "setup"; readonly secret: string }
+  | { readonly page: "login" }
+  | { readonly page: "register" }
+  | { readonly page: "unknown" };
+
+/** Reads path and fragment ("" or beginning with #). */
+export function parseRoute(path: string, fragment: string): Route {
+  const [first = "", second = "", ...rest] = path.split("/").filter(Boolean).map(decode);
+  const secret = fragment.replace(/^#/, "");
+  if (rest.length > 0) return { page: "unknown" };
+  if (first === "c" && second !== "") return { page: "conversation", id: second };
+  if (first === "i" && second !== "") return { page: "invite", code: second, secret };
+  if (first === "settings") return settingsRoute(second);
+  if (second !== "") return { page: "unknown" };
+  if (first === "") return { page: "chats" };
+  if (first === "setup") return { page: "setup", secret };
+  if (first === "people" || first === "login" || first === "register") return { page: first };
+  return { page: "unknown" };
+}
+
+/** The address of a conversation. */
+export function conversationPath(id: string): string {
+  return `/c/${encodeURIComponent(id)}`;
+}
+
+/** The address of a part of the settings. */
+export function settingsPath(part: SettingsPart): string {
+  return `/settings/${part}`;
+}
+
+function settingsRoute(part: string): Route {
+  const known = settingsParts.find((name) => name === part);
+  if (known !== undefined) return { page: "settings", part: known };
+  return part === "" ? { page: "settings", part: "" } : { page: "unknown" };
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}

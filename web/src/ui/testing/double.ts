@@ -1,0 +1,271 @@
+// A gate and a session in memory, for looking at the interface and for its tests. Nothing of it is built into the app.
+import {
+  CommandError,
+  type Connection,
+  type ConversationRow,
+  type Gate,
+  type Invitation,
+  type MessageView,
+  type OpenConversation,
+  type Person,
+  type Session,
+  type Timeline,
+  type View,
+} from "../../state/types.ts";
+import { chinese, english, link, message, older, person, row } from "./sample.ts";
+
+export interface DoubleOptions {
+  readonly signedIn: boolean;
+  readonly chinese: boolean;
+  readonly empty: boolean;
+  readonly nameOnly: boolean;
+  readonly connection: Connection;
+}
+
+const page = 40;
+
+export class DoubleSession implements Session {
+  readonly messages: Record<string, MessageView[]>;
+  #view: View;
+  #listeners = new Set<() => void>();
+  #next = 1000;
+
+  constructor(options: DoubleOptions) {
+    const sample = options.empty ? { people: [], rows: [], messages: {} } : options.chinese ? chinese() : english();
+    this.messages = sample.messages;
+    const now = Date.now();
+    this.#view = {
+      me: {
+        account: "0b9c6f1e-2f64-4a6e-9c2e-7d1f0a3b5c8d",
+        device: "d1",
+        name: options.chinese ? "小林" : "Yara",
+        userName: options.nameOnly ? "" : "yara",
+        admin: !options.nameOnly,
+        host: "talk.example",
+      },
+      connection: options.connection,
+      people: Object.fromEntries(sample.people.map((one) => [one.id, one])),
+      conversations: sample.rows,
+      invitations: options.empty
+        ? []
+        : [{ code: "old", link: "", usesLeft: 3, expires: now + 86_400_000, revoked: false }],
+      devices: [
+        { id: "d2", name: "Chrome on Android", created: now - 9e8, lastUsed: now - 5e6, current: false },
+        { id: "d1", name: "Firefox on Linux", created: now - 4e9, lastUsed: now, current: true },
+      ],
+      inviteDismissed: false,
+    };
+  }
+
+  view(): View {
+    return this.#view;
+  }
+
+  subscribe(changed: () => void): () => void {
+    this.#listeners.add(changed);
+    return () => this.#listeners.delete(changed);
+  }
+
+  /** Changes the view and tells everybody. */
+  set(change: Partial<View>): void {
+    this.#view = { ...this.#view, ...change };
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  setRow(id: string, change: Partial<ConversationRow>): void {
+    this.set({ conversations: this.#view.conversations.map((one) => (one.id === id ? { ...one, ...change } : one)) });
+  }
+
+  setPerson(id: string, change: Partial<Person>): void {
+    const known = this.#view.people[id];
+    if (known !== undefined) this.set({ people: { ...this.#view.people, [id]: { ...known, ...change } } });
+  }
+
+  /** Puts a message at the end of a conversation. */
+  add(conversation: string, own: boolean, text: string, more: Partial<MessageView> = {}): MessageView {
+    const path = this.#view.conversations.find((one) => one.id === conversation)?.link.path ?? "relay";
+    const added = message(conversation, this.#next++, own, text, 0, {
+      path,
+      live: true,
+      ...(own ? { state: "sent" } : {}),
+      ...more,
+    });
+    this.messages[conversation] = [...(this.messages[conversation] ?? []), added];
+    const unread = this.#view.conversations.find((one) => one.id === conversation)?.unread ?? 0;
+    this.setRow(conversation, { preview: added, time: added.time, unread: own ? unread : unread + 1 });
+    return added;
+  }
+
+  open(conversation: string): OpenConversation {
+    let loading = false;
+    let pages = 0;
+    let shown: Timeline = { conversation, messages: [], atStart: false, loading: false };
+    const make = () => {
+      const messages = this.messages[conversation] ?? [];
+      if (shown.messages !== messages || shown.loading !== loading) {
+        shown = { conversation, messages, atStart: pages >= 5 || messages.length === 0, loading };
+      }
+      return shown;
+    };
+    return {
+      timeline: make,
+      subscribe: (changed) => this.subscribe(changed),
+      older: async () => {
+        loading = true;
+        this.set({});
+        await new Promise((done) => setTimeout(done, 150));
+        const messages = this.messages[conversation] ?? [];
+        const first = messages[0];
+        pages++;
+        loading = false;
+        if (first !== undefined) {
+          this.messages[conversation] = [
+            ...older(conversation, first, page, this.#view.me.name === "小林"),
+            ...messages,
+          ];
+        }
+        this.set({});
+      },
+      markRead: (seq) => {
+        const messages = this.messages[conversation] ?? [];
+        const unread = messages.filter((one) => !one.own && one.seq > seq).length;
+        this.setRow(conversation, { readSeq: seq, unread });
+      },
+      close: () => undefined,
+    };
+  }
+
+  async send(conversation: string, text: string): Promise<void> {
+    if (text === "fail") throw new CommandError("too-long");
+    this.add(conversation, true, text);
+  }
+
+  async retry(failed: MessageView): Promise<void> {
+    this.#replace(failed, { state: "sent", failure: "" });
+  }
+
+  async discard(failed: MessageView): Promise<void> {
+    const rest = this.messages[failed.conversation]?.filter((one) => one.key !== failed.key) ?? [];
+    this.messages[failed.conversation] = rest;
+    this.set({});
+  }
+
+  typing(): void {}
+
+  setDraft(conversation: string, text: string): void {
+    this.setRow(conversation, { draft: text });
+  }
+
+  async find(name: string): Promise<Person> {
+    const known = Object.values(this.#view.people).find((one) => one.userName === name);
+    if (known !== undefined) return known;
+    if (name !== "ada") throw new CommandError("not-found");
+    return person("ada", "Ada", { relation: "none", conversation: "" });
+  }
+
+  async ask(account: string): Promise<void> {
+    this.set({
+      people: { ...this.#view.people, [account]: person(account, "Ada", { relation: "asked", conversation: "" }) },
+    });
+  }
+
+  async accept(account: string): Promise<void> {
+    this.setPerson(account, { relation: "accepted", conversation: account });
+    this.messages[account] = [];
+    this.set({ conversations: [row(account, link("relay"), [], { time: Date.now() }), ...this.#view.conversations] });
+  }
+
+  async decline(account: string): Promise<void> {
+    this.setPerson(account, { relation: "none" });
+  }
+
+  async invite(uses: number, days: number): Promise<Invitation> {
+    const code = `c${this.#next++}`;
+    const made = {
+      code,
+      link: `https://talk.example/i/${code}#mGv3kZq0Jx8rW5tY2uA7nL4pS9dF6hB1`,
+      usesLeft: uses,
+      expires: Date.now() + days * 86_400_000,
+      revoked: false,
+    };
+    this.set({ invitations: [made, ...this.#view.invitations] });
+    return made;
+  }
+
+  async revokeInvitation(code: string): Promise<void> {
+    this.set({
+      invitations: this.#view.invitations.map((one) => (one.code === code ? { ...one, revoked: true } : one)),
+    });
+  }
+
+  async join(): Promise<string> {
+    return "mia";
+  }
+
+  async setName(nickname: string): Promise<void> {
+    this.set({ me: { ...this.#view.me, name: nickname } });
+  }
+
+  async changePassword(old: string): Promise<void> {
+    if (old === "wrong") throw new CommandError("wrong-password");
+  }
+
+  async signOut(): Promise<void> {}
+
+  retryNow(): void {
+    this.set({ connection: { kind: "connected" } });
+  }
+
+  async tryDirect(account: string): Promise<void> {
+    this.setRow(account, { link: link("direct", 14) });
+  }
+
+  active(): void {}
+
+  #replace(old: MessageView, change: Partial<MessageView>): void {
+    this.messages[old.conversation] =
+      this.messages[old.conversation]?.map((one) => (one.key === old.key ? { ...one, ...change } : one)) ?? [];
+    this.set({});
+  }
+}
+
+export class DoubleGate implements Gate {
+  readonly session: DoubleSession;
+  readonly #options: DoubleOptions;
+
+  constructor(options: DoubleOptions) {
+    this.#options = options;
+    this.session = new DoubleSession(options);
+  }
+
+  async resume(): Promise<Session | null> {
+    return this.#options.signedIn ? this.session : null;
+  }
+
+  async server() {
+    return { name: "Repair Café", version: "0.1.0", registration: "open" as const, secure: true };
+  }
+
+  async openInvitation(code: string) {
+    if (code === "expired" || code === "used-up" || code === "not-found") throw new CommandError(code);
+    return {
+      inviter: this.#options.chinese ? "米娅" : "Mia",
+      place: this.#options.chinese ? "修补角" : "Repair Café",
+      usable: code !== "closed",
+    };
+  }
+
+  async joinByName() {
+    return { session: this.session, conversation: "mia" };
+  }
+
+  async register(userName: string): Promise<Session> {
+    if (userName === "taken") throw new CommandError("name-taken");
+    return this.session;
+  }
+
+  async logIn(_userName: string, password: string): Promise<Session> {
+    if (password === "wrong") throw new CommandError("wrong-password");
+    return this.session;
+  }
+}

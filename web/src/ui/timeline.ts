@@ -1,0 +1,85 @@
+// The order of things in a conversation: days, the New line, groups of messages.
+import type { MessageView } from "../state/types.ts";
+import { sameDay } from "./format.ts";
+
+/** The longest pause inside a group of messages, in ms. */
+export const groupPause = 5 * 60_000;
+
+/** One line of the conversation. */
+export type Item =
+  | { readonly kind: "day"; readonly key: string; readonly time: number }
+  | { readonly kind: "new"; readonly key: "new" }
+  | MessageItem;
+
+export interface MessageItem {
+  readonly kind: "message";
+  readonly key: string;
+  readonly message: MessageView;
+  readonly first: boolean; // of its group
+  readonly last: boolean; // of its group
+  readonly meta: boolean; // time, path and state stand below it
+}
+
+/**
+ * Lays out messages, given oldest first. The New line stands before the message whose key is firstNew ("" for none).
+ * A group is one sender without a day, the New line or more than five minutes between.
+ */
+export function layOut(messages: readonly MessageView[], firstNew: string): Item[] {
+  const items: Item[] = [];
+  messages.forEach((message, i) => {
+    const before = messages[i - 1];
+    const after = messages[i + 1];
+    if (before === undefined || !sameDay(before.time, message.time)) {
+      items.push({ kind: "day", key: `day-${message.key}`, time: message.time });
+    }
+    if (message.key === firstNew) items.push({ kind: "new", key: "new" });
+    const last = after === undefined || breaks(message, after, firstNew);
+    items.push({
+      kind: "message",
+      key: message.key,
+      message,
+      first: before === undefined || breaks(before, message, firstNew),
+      last,
+      meta: last || after.path !== message.path || needsWord(message) || needsWord(after),
+    });
+  });
+  return items;
+}
+
+/** The key of the first message of somebody else above the read mark, or "". */
+export function firstUnread(messages: readonly MessageView[], readSeq: number): string {
+  return messages.find((message) => !message.own && message.seq > readSeq)?.key ?? "";
+}
+
+/** How many messages of others stand after the message with this key; all of them when it is not there. */
+export function incomingAfter(messages: readonly MessageView[], key: string): number {
+  const from = messages.findIndex((message) => message.key === key);
+  return messages.slice(from + 1).filter((message) => !message.own).length;
+}
+
+/** The last index for which a test holds that holds up to some index and not after it; -1 when it never does. */
+export function lastAbove(count: number, holds: (index: number) => boolean): number {
+  let low = -1;
+  let high = count;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (holds(middle)) low = middle;
+    else high = middle;
+  }
+  return low;
+}
+
+function breaks(before: MessageView, after: MessageView, firstNew: string): boolean {
+  return (
+    before.from !== after.from ||
+    before.own !== after.own ||
+    after.key === firstNew ||
+    after.time - before.time > groupPause ||
+    !sameDay(before.time, after.time)
+  );
+}
+
+/** A message that did not go its way says so itself, wherever it stands in its group. */
+function needsWord(message: MessageView): boolean {
+  return message.state === "failed" || message.state === "only-here";
+}
