@@ -1,0 +1,43 @@
+import { UnreachableError } from "../net/rest.ts";
+import { OfflineError, SignedOutError } from "../net/socket.ts";
+import { WireError } from "../wire/errors.ts";
+import { ErrorCode } from "../wire/schema.ts";
+import { NotReadyError, UnknownDeviceError } from "./core.ts";
+import { IdentityChangedError } from "./people.ts";
+import { CommandError, type FailureCode } from "./types.ts";
+
+const codes: Partial<Record<ErrorCode, FailureCode>> = {
+  [ErrorCode.NOT_FOUND]: "not-found",
+  [ErrorCode.RATE_LIMITED]: "rate-limited",
+  [ErrorCode.NAME_INVALID]: "name-invalid",
+  [ErrorCode.CONFLICT]: "name-taken",
+  [ErrorCode.EXPIRED]: "expired",
+  [ErrorCode.USED_UP]: "used-up",
+  [ErrorCode.REGISTRATION_CLOSED]: "registration-closed",
+  [ErrorCode.WEAK_PARAMETERS]: "weak-parameters",
+  [ErrorCode.TOO_LARGE]: "too-long",
+  [ErrorCode.BAD_SIGNATURE]: "untrusted",
+  [ErrorCode.STALE_LIST]: "untrusted",
+};
+
+/** Says in the words of the interface what went wrong. */
+export function commandError(e: unknown): CommandError {
+  if (e instanceof CommandError) return e;
+  if (e instanceof WireError) return new CommandError(codes[e.code] ?? "internal", e.message, e.retryAfter);
+  if (e instanceof OfflineError || e instanceof NotReadyError) return new CommandError("offline", e.message);
+  if (e instanceof UnreachableError) return new CommandError("unreachable", e.message);
+  if (e instanceof SignedOutError) return new CommandError("signed-out", e.message);
+  if (e instanceof IdentityChangedError) return new CommandError("identity-changed", e.message);
+  if (e instanceof UnknownDeviceError) return new CommandError("untrusted", e.message);
+  console.error(e);
+  return new CommandError("internal", e instanceof Error ? e.message : "");
+}
+
+/** Runs a command and turns what it throws into a CommandError. */
+export async function command<T>(f: () => Promise<T>): Promise<T> {
+  try {
+    return await f();
+  } catch (e) {
+    throw commandError(e);
+  }
+}

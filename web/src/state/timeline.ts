@@ -1,0 +1,88 @@
+import type { Core } from "./core.ts";
+import type { StoredMessage } from "./db.ts";
+import type { OpenConversation, Timeline } from "./types.ts";
+import { messageView, newest } from "./views.ts";
+
+const PAGE = 50;
+
+export interface TimelineConfig {
+  readonly core: Core;
+  readonly conversation: string;
+  /** Messages that arrived from then on count as live. */
+  readonly since: number;
+  markRead(seq: number, arrival: number): void;
+  closed(t: OpenTimeline): void;
+}
+
+/** The newest part of a conversation, kept up to date while it is open. */
+export class OpenTimeline implements OpenConversation {
+  readonly #cfg: TimelineConfig;
+  readonly #listeners = new Set<() => void>();
+  #limit = PAGE;
+  #stored: StoredMessage[] = [];
+  #timeline: Timeline;
+  #reading: Promise<void> = Promise.resolve();
+
+  constructor(cfg: TimelineConfig) {
+    this.#cfg = cfg;
+    this.#timeline = { conversation: cfg.conversation, messages: [], atStart: false, loading: true };
+    this.refresh();
+  }
+
+  get conversation(): string {
+    return this.#cfg.conversation;
+  }
+
+  timeline(): Timeline {
+    return this.#timeline;
+  }
+
+  subscribe(changed: () => void): () => void {
+    this.#listeners.add(changed);
+    return () => this.#listeners.delete(changed);
+  }
+
+  /** Reads the stored messages again. */
+  refresh(): Promise<void> {
+    this.#reading = this.#reading.then(() => this.#read()).catch((e: unknown) => console.error("timeline", e));
+    return this.#reading;
+  }
+
+  async #read(): Promise<void> {
+    const { core, conversation, since } = this.#cfg;
+    const row = core.conversations.get(conversation);
+    if (row === undefined) return;
+    const messages = await newest(core, conversation, this.#limit);
+    const grown = messages.length - this.#stored.length;
+    if (grown > 0 && this.#stored.length === this.#limit) this.#limit += grown; // what is in view stays
+    this.#stored = messages;
+    this.#publish({
+      conversation,
+      messages: messages.map((m) => messageView(core, row, m, since)),
+      atStart: messages.length < this.#limit,
+      loading: false,
+    });
+  }
+
+  #publish(t: Timeline): void {
+    this.#timeline = t;
+    for (const f of this.#listeners) f();
+  }
+
+  async older(): Promise<void> {
+    if (this.#timeline.atStart || this.#timeline.loading) return;
+    this.#limit += PAGE;
+    this.#publish({ ...this.#timeline, loading: true });
+    await this.refresh();
+  }
+
+  markRead(seq: number): void {
+    const last = this.#stored.at(-1);
+    this.#cfg.markRead(seq, last !== undefined && last.seq === 0 ? last.arrival : 0);
+  }
+
+  close(): void {
+    this.#listeners.clear();
+    this.#cfg.closed(this);
+  }
+}

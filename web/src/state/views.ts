@@ -1,0 +1,146 @@
+import type { Core } from "./core.ts";
+import { type StoredConversation, type StoredMessage, type StoredPerson, UNNUMBERED } from "./db.ts";
+import { COUNTS_BELOW } from "./receive.ts";
+import type { ConversationRow, LinkView, MessageState, MessageView, PathKind, Person, PresenceKind } from "./types.ts";
+
+/** What is known of somebody's presence now. */
+export interface Presence {
+  readonly kind: PresenceKind;
+  readonly lastSeen: number;
+  readonly devices: readonly string[]; // connected ones
+}
+
+export const absent: Presence = { kind: "offline", lastSeen: 0, devices: [] };
+
+/** How many messages a badge counts at most. */
+const MOST_COUNTED = 999;
+
+const END = Number.MAX_SAFE_INTEGER;
+
+/** What other members' devices have, and have read. */
+function progress(row: StoredConversation, self: string): { delivered: number; read: number } {
+  const out = { delivered: 0, read: 0 };
+  for (const [account, c] of Object.entries(row.cursors)) {
+    if (account === self) continue;
+    out.delivered = Math.max(out.delivered, c.delivered);
+    out.read = Math.max(out.read, c.read);
+  }
+  return out;
+}
+
+function stateOf(core: Core, row: StoredConversation, m: StoredMessage): MessageState {
+  if (m.status === "failed" || m.status === "sealed" || m.status === "gone" || m.status === "only-here")
+    return m.status;
+  if (m.account !== core.account) return "received";
+  const { delivered, read } = progress(row, core.account);
+  if (m.seq > 0 && read >= m.seq) return "read";
+  if (m.acked || (m.seq > 0 && delivered >= m.seq)) return "delivered";
+  return m.status === "waiting" ? "waiting" : "sent";
+}
+
+export function messageView(core: Core, row: StoredConversation, m: StoredMessage, since: number): MessageView {
+  const state = stateOf(core, row, m);
+  const path: PathKind = m.path === "" ? (state === "waiting" || state === "failed" ? "waiting" : "relay") : m.path;
+  return {
+    key: `${m.device}/${m.id}`,
+    id: m.id,
+    conversation: m.conversation,
+    from: m.account,
+    own: m.account === core.account,
+    text: m.text,
+    known: m.known || m.status !== "stored",
+    time: m.time,
+    seq: m.seq,
+    path,
+    state,
+    failure: m.failure,
+    live: m.arrival >= since,
+  };
+}
+
+/** The newest messages of a conversation that are shown, at most limit of them, oldest first. */
+export async function newest(core: Core, conversation: string, limit: number): Promise<StoredMessage[]> {
+  const out: StoredMessage[] = [];
+  const index = core.db.transaction("messages").store.index("place");
+  let cursor = await index.openCursor(IDBKeyRange.bound([conversation, 0], [conversation, END]), "prev");
+  while (cursor !== null && out.length < limit) {
+    if (cursor.value.kind < COUNTS_BELOW) out.push(cursor.value);
+    cursor = await cursor.continue();
+  }
+  return out.reverse();
+}
+
+/** Others' messages behind the own read mark. */
+export async function unread(core: Core, row: StoredConversation): Promise<number> {
+  let n = 0;
+  const range = IDBKeyRange.bound([row.id, row.readSeq], [row.id, END], true);
+  let cursor = await core.db.transaction("messages").store.index("place").openCursor(range);
+  while (cursor !== null && n < MOST_COUNTED) {
+    const m = cursor.value;
+    const seen = m.place >= UNNUMBERED && m.arrival <= row.seen; // direct ones have no number to compare
+    if (m.account !== core.account && m.kind < COUNTS_BELOW && !seen) n++;
+    cursor = await cursor.continue();
+  }
+  return n;
+}
+
+/** What a row needs beside the stored conversation. */
+export interface RowFacts {
+  readonly unread: number;
+  readonly preview: StoredMessage | null;
+  readonly waiting: number;
+}
+
+export async function rowFacts(core: Core, row: StoredConversation): Promise<RowFacts> {
+  const [preview] = await newest(core, row.id, 1);
+  const all = await core.db.getAllFromIndex("messages", "status", IDBKeyRange.bound(["waiting", 0], ["waiting", END]));
+  return {
+    unread: await unread(core, row),
+    preview: preview ?? null,
+    waiting: all.filter((m) => m.conversation === row.id).length,
+  };
+}
+
+export function conversationRow(
+  core: Core,
+  row: StoredConversation,
+  facts: RowFacts,
+  typing: boolean,
+  link: LinkView,
+): ConversationRow | null {
+  const person = core.chain(row).members.length === 0 ? null : otherOf(core, row);
+  if (person === null) return null;
+  return {
+    id: row.id,
+    person: person.account,
+    unread: facts.unread,
+    readSeq: row.readSeq,
+    preview: facts.preview === null ? null : messageView(core, row, facts.preview, END),
+    draft: row.draft,
+    typing,
+    waiting: facts.waiting,
+    time: Math.max(row.time, person.since),
+    link,
+  };
+}
+
+function otherOf(core: Core, row: StoredConversation): StoredPerson | null {
+  for (const p of core.people.values()) if (p.conversation === row.id) return p;
+  return null;
+}
+
+export function personView(p: StoredPerson, presence: Presence): Person {
+  return {
+    id: p.account,
+    name: p.nickname || p.userName || p.account.slice(0, 8),
+    userName: p.userName,
+    relation: p.relation,
+    note: p.note,
+    since: p.since,
+    identityChanged: p.newIdentity !== null,
+    conversation: p.conversation,
+    presence: presence.kind,
+    lastSeen: presence.lastSeen,
+    devices: presence.devices.length,
+  };
+}
