@@ -20,6 +20,12 @@ const (
 	channelHeader = 4
 )
 
+// maxEven bounds the requests for even ports that a listener takes within evenWindow.
+const (
+	maxEven    = 1024
+	evenWindow = 30 * time.Second
+)
+
 // guard stands between a listener and pion. It decodes every frame before pion sees it, answers what pion
 // would answer wrongly or not at all, and drops the rest. pion reads it from one goroutine, and handles each
 // frame in that goroutine before it reads the next; the fields in the last group belong to that goroutine.
@@ -44,18 +50,20 @@ type guard struct {
 	buf        []byte
 	cur        request
 	faults     int
+	evenSince  time.Time // the window that evenCount counts in
+	evenCount  int
 	lastSource netip.AddrPort
 	lastAddr   *net.UDPAddr
 }
 
 // request is the request that pion is handling.
 type request struct {
-	src    net.Addr
-	tuple  tuple
-	id     identity    // the zero value: not authenticated
-	alloc  *allocation // busy until the request has been handled
-	v6     bool        // the family of relay address that an Allocate asks for
-	refuse bool        // an Allocate with something that is not offered
+	src   net.Addr
+	tuple tuple
+	id    identity    // the zero value: not authenticated
+	alloc *allocation // busy until the request has been handled
+	v6    bool        // the family of relay address that an Allocate asks for
+	even  bool        // an Allocate asks for an even port
 }
 
 // ReadFrom returns the next frame that pion may handle. Errors of the socket end it only when it is closed
@@ -129,9 +137,9 @@ func (g *guard) screen(frame []byte, src net.Addr) (pass int) {
 	return g.message(src)
 }
 
-// isChannelData reports whether a frame is ChannelData in the range that RFC 8656 §12 leaves to it.
+// isChannelData reports whether a frame is ChannelData (RFC 8656 §12.4).
 func isChannelData(frame []byte) bool {
-	return len(frame) >= channelHeader && frame[0]&0xf0 == 0x40 &&
+	return len(frame) >= channelHeader && frame[0]&0xc0 == 0x40 &&
 		int(binary.BigEndian.Uint16(frame[2:])) <= len(frame)-channelHeader
 }
 
@@ -246,20 +254,31 @@ func (g *guard) Validate() error { return nil }
 // AllocateConn is part of turn.RelayAddressGenerator.
 func (g *guard) AllocateConn(string, int) (net.Conn, net.Addr, error) { return nil, nil, errNoTCPRelay }
 
-// AllocatePacketConn opens the relay socket for the Allocate request in hand and enters the allocation.
-func (g *guard) AllocatePacketConn(string, int) (net.PacketConn, net.Addr, error) {
+// AllocatePacketConn opens the relay socket for the Allocate request in hand and enters the allocation. For
+// an even port pion asks twice: first for a socket of which it only wants the port, then for that port.
+func (g *guard) AllocatePacketConn(_ string, port int) (net.PacketConn, net.Addr, error) {
 	cur := &g.cur
-	if cur.id.user == "" || cur.refuse || cur.alloc != nil {
+	if cur.id.user == "" || cur.alloc != nil {
 		return nil, nil, errRefused
 	}
 	place, err := g.places.relay(cur.v6, g.localIP, cur.tuple.source.Addr())
 	if err != nil {
 		return nil, nil, err
 	}
-	socket, err := openRelay(place.local, g.minPort, g.maxPort)
+	minPort, maxPort, step := int(g.minPort), int(g.maxPort), 1
+	switch {
+	case port != 0:
+		minPort, maxPort = port, port
+	case cur.even:
+		minPort, step = minPort+minPort%2, 2
+	}
+	socket, err := openRelay(place.local, minPort, maxPort, step)
 	if err != nil {
 		g.stats.refuse(RefusedTotal)
 		return nil, nil, err
+	}
+	if cur.even && port == 0 {
+		return socket, socket.LocalAddr(), nil
 	}
 	local := addrPort(socket.LocalAddr())
 	a := &allocation{

@@ -146,9 +146,21 @@ func (g *guard) allocate() int {
 		return g.fail(stun.CodeAllocQuotaReached)
 	}
 	g.cur.v6 = v6
-	// Nobody who sends media over ICE reserves ports in pairs; pion would try up to 128 sockets for it.
-	g.cur.refuse = m.Contains(stun.AttrEvenPort) || m.Contains(stun.AttrReservationToken)
+	g.cur.even = m.Contains(stun.AttrEvenPort)
+	if g.cur.even && !g.mayReserve(time.Now()) {
+		g.stats.refuse(RefusedTotal)
+		return g.fail(stun.CodeInsufficientCapacity)
+	}
 	return len(m.Raw)
+}
+
+// mayReserve counts an Allocate with EVEN-PORT. pion remembers each for 30 seconds, without a bound.
+func (g *guard) mayReserve(now time.Time) bool {
+	if now.Sub(g.evenSince) > evenWindow {
+		g.evenSince, g.evenCount = now, 0
+	}
+	g.evenCount++
+	return g.evenCount <= maxEven
 }
 
 // family reads REQUESTED-ADDRESS-FAMILY (RFC 8656 §18.6); without it IPv4 is meant.
@@ -183,10 +195,12 @@ func (g *guard) createPermission() int {
 	return len(g.msg.Raw)
 }
 
+// channelBind takes the numbers of RFC 5766 §11, 0x4000 to 0x7FFF, of which RFC 8656 keeps only the first
+// quarter: clients of the older kind are about, and the rest is not used for anything else here.
 func (g *guard) channelBind() int {
 	peers, ok := peerAddresses(&g.msg)
 	number, err := g.msg.Get(stun.AttrChannelNumber)
-	if !ok || len(peers) != 1 || err != nil || len(number) != 4 || number[0]&0xf0 != 0x40 {
+	if !ok || len(peers) != 1 || err != nil || len(number) != 4 || number[0]&0xc0 != 0x40 {
 		return g.fail(stun.CodeBadRequest)
 	}
 	if code := g.judge(peers, true); code != 0 {

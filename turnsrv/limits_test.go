@@ -99,18 +99,27 @@ func TestOtherQuotas(t *testing.T) {
 			}
 		}
 	})
-	t.Run("reserved ports", func(t *testing.T) {
+	t.Run("even ports", func(t *testing.T) {
 		s := serve(t, nil)
 		c := dial(t, s, "udp", "ann")
-		for _, kind := range []stun.AttrType{stun.AttrEvenPort, stun.AttrReservationToken} {
-			value := make([]byte, 8)
-			if kind == stun.AttrEvenPort {
-				value = []byte{0x80}
+		for range 8 {
+			if r := c.allocate(raw{stun.AttrEvenPort, []byte{0x80}}); r.Port()%2 != 0 {
+				t.Errorf("an even port was asked for, %v was given", r)
 			}
-			if code := codeOf(c.request(stun.MethodAllocate, transportUDP(), raw{kind, value})); code != stun.CodeInsufficientCapacity {
-				t.Errorf("%v: %v, want 508", kind, code)
-			}
+			c.refresh(0)
 		}
+		g := new(guard)
+		now := time.Now()
+		for range maxEven {
+			g.mayReserve(now)
+		}
+		if g.mayReserve(now) || !g.mayReserve(now.Add(evenWindow+1)) {
+			t.Error("requests for even ports are not bounded, or for ever")
+		}
+	})
+	t.Run("TCP relays", func(t *testing.T) {
+		s := serve(t, nil)
+		c := dial(t, s, "udp", "ann")
 		tcp := raw{stun.AttrRequestedTransport, []byte{6, 0, 0, 0}}
 		if code := codeOf(c.request(stun.MethodAllocate, tcp)); code != stun.CodeUnsupportedTransProto {
 			t.Errorf("a TCP relay: %v, want 442", code)

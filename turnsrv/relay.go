@@ -162,17 +162,20 @@ func (r *relayConn) SetReadDeadline(t time.Time) error { return r.socket.SetRead
 // SetWriteDeadline sets the socket's.
 func (r *relayConn) SetWriteDeadline(t time.Time) error { return r.socket.SetWriteDeadline(t) }
 
-// openRelay binds a random free port of the range.
-func openRelay(ip netip.Addr, minPort, maxPort uint16) (*net.UDPConn, error) {
+// openRelay binds a free port of the range, counted from minPort in steps.
+func openRelay(ip netip.Addr, minPort, maxPort, step int) (*net.UDPConn, error) {
 	network := "udp4"
 	if ip.Is6() {
 		network = "udp6"
 	}
-	size := int(maxPort) - int(minPort) + 1
+	size := (maxPort-minPort)/step + 1
+	if maxPort < minPort {
+		return nil, errNoPort
+	}
 	first := rand.IntN(size) //nolint:gosec // RFC 6056: unpredictable is enough, and Go's source is ChaCha8
 	var last error
 	for i := range min(relayTries, size) {
-		port := int(minPort) + (first+i)%size
+		port := minPort + (first+i)%size*step
 		conn, err := net.ListenUDP(network, &net.UDPAddr{IP: ip.AsSlice(), Port: port})
 		if err == nil {
 			return conn, nil

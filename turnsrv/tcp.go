@@ -41,7 +41,7 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 	}
 	size := int(binary.BigEndian.Uint16(head[2:]))
 	switch {
-	case head[0]&0xf0 == 0x40:
+	case head[0]&0xc0 == 0x40:
 		size = channelHeader + (size+3)&^3
 	case head[0]&0xc0 == 0 && size&3 == 0:
 		size += headerSize

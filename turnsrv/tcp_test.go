@@ -29,10 +29,10 @@ func malformed(t testing.TB) map[string][]byte {
 		"a length that overflows": append(overflow, make([]byte, 32)...),
 		"a length beyond a frame": long,
 		"an odd length":           odd,
-		"HTTP":                    []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"HTTP":                    []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), // reads as ChannelData of 21,536 bytes
 		"TLS":                     {0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 		"an endless channel":      {0x40, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0},
-		"a reserved channel":      {0x70, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0},
+		"a reserved first byte":   {0xC0, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0},
 		"an RTP packet":           {0x80, 0x60, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1},
 	}
 }
@@ -119,7 +119,7 @@ func TestMalformedRequests(t *testing.T) {
 			t.Errorf("peer %v: %v, want 400", value, code)
 		}
 	}
-	for _, number := range []uint16{0, 0x3fff, 0x5000, 0x7fff, 0xffff} {
+	for _, number := range []uint16{0, 0x3fff, 0x8000, 0xffff} {
 		if code := c.bind(number, relayed); code != stun.CodeBadRequest {
 			t.Errorf("channel %x: %v, want 400", number, code)
 		}
