@@ -1,9 +1,8 @@
 package signal_test
 
 import (
-	"context"
+	"bytes"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -30,13 +29,7 @@ type socket struct {
 // dial opens a WebSocket without greeting.
 func (w *world) dial(r request) (*websocket.Conn, *http.Response) {
 	w.t.Helper()
-	d := websocket.Dialer{Subprotocols: []string{"parley.v1"}, NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetReadBuffer(4096) // so that a client that does not read is soon noticed
-		}
-		return conn, err
-	}}
+	d := websocket.Dialer{Subprotocols: []string{"parley.v1"}}
 	h := w.headers(r)
 	h.Del("X-Parley") // browsers cannot set it here
 	ws, res, err := d.DialContext(w.t.Context(), "ws"+strings.TrimPrefix(w.url, "http")+"/api/v1/socket", h)
@@ -219,3 +212,16 @@ func isPresence(f *pb.Frame) bool { return f.GetPresences() != nil }
 func isEvents(f *pb.Frame) bool   { return f.GetEvents() != nil }
 
 func conversation(a, b *person) []byte { return proto.PairID(a.id, b.id).Bytes() }
+
+// signalTo sends a signal to a device.
+func signalTo(p *person, d *device, signal *pb.Signal) *pb.Frame {
+	return &pb.Frame{Kind: &pb.Frame_SignalTo{SignalTo: &pb.SignalTo{Account: p.id.Bytes(), Device: d.id.Bytes(), Signal: signal}}}
+}
+
+func description(sdp string) *pb.Signal {
+	return &pb.Signal{Link: bytes.Repeat([]byte{7}, proto.IDSize), Kind: &pb.Signal_Description{Description: &pb.Description{Sdp: sdp}}}
+}
+
+func candidate(text string) *pb.Signal {
+	return &pb.Signal{Link: bytes.Repeat([]byte{7}, proto.IDSize), Kind: &pb.Signal_Candidate{Candidate: &pb.Candidate{Candidate: text}}}
+}

@@ -124,7 +124,7 @@ func newToken() string {
 
 func (s *Server) cookieName() string {
 	id := s.Store.ServerID()
-	return "__Host-parley-" + hex.EncodeToString(id[12:])
+	return "__Host-parley-" + hex.EncodeToString(id[:4])
 }
 
 // token reads the session token: a bearer header without Origin, or the cookie with the exact one.
