@@ -70,7 +70,6 @@ func (c *connection) hello(ctx context.Context, h *pb.Hello) (*pb.Frame, error) 
 	c.mu.Lock()
 	c.version, c.ready = h.GetAccountVersion(), true
 	c.mu.Unlock()
-	c.ws.SetReadLimit(proto.MaxFrame)
 	changes, err := c.changes(ctx)
 	if err != nil {
 		return nil, err

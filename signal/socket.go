@@ -176,11 +176,12 @@ func (c *connection) drain() {
 }
 
 // listen lets the reader wait for the next frame until the client has been silent for too long. Before
-// Hello the first deadline stays.
+// Hello is answered the first deadline and the small limit stay.
 func (c *connection) listen() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ready && !c.cut {
+		c.ws.SetReadLimit(proto.MaxFrame)
 		_ = c.ws.SetReadDeadline(time.Now().Add(c.s.Timing.Silence))
 	}
 }
