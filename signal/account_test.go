@@ -106,8 +106,8 @@ func TestRevokeDevice(t *testing.T) {
 	sl, sk := a.connect(lost), a.connect(kept)
 	a.update(a.revocation(lost.id), a.token).want(http.StatusNoContent, nil)
 	sl.closed(4401)
-	if _, res := w.dial(request{token: lost.token}); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("the revoked device's session: %s", res.Status)
+	if _, res := w.dial(request{token: lost.token}); res.code != http.StatusUnauthorized {
+		t.Errorf("the revoked device's session: %d", res.code)
 	}
 	changes := sk.push("the grant", func(f *pb.Frame) bool { return len(f.GetAccountChanges().GetGenerationGrants()) > 0 }).GetAccountChanges()
 	grants := changes.GetGenerationGrants()

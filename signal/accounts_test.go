@@ -179,8 +179,8 @@ func TestLogoutEndsTheSocket(t *testing.T) {
 	w.do(request{method: http.MethodDelete, path: "/api/v1/session", token: anna.token}).want(http.StatusNoContent, nil)
 	s.closed(4401)
 	w.do(request{method: http.MethodDelete, path: "/api/v1/session", token: anna.token}).refused(http.StatusUnauthorized, pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED)
-	if _, res := w.dial(request{token: anna.token}); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("handshake after log-out: %s", res.Status)
+	if _, res := w.dial(request{token: anna.token}); res.code != http.StatusUnauthorized {
+		t.Errorf("handshake after log-out: %d", res.code)
 	}
 	ended := rest.push("the ended device", func(f *pb.Frame) bool { return len(f.GetAccountChanges().GetDevices()) > 0 })
 	if d := ended.GetAccountChanges().GetDevices()[0]; proto.ID(d.GetDevice()) != anna.device.id || !d.GetEnded() || d.GetName() != "first" {
@@ -194,8 +194,8 @@ func TestSessionExpires(t *testing.T) {
 	s := anna.connect(anna.device)
 	w.clock.advance(90*24*time.Hour + time.Second)
 	s.closed(4401)
-	if _, res := w.dial(request{token: anna.token}); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("handshake with an expired session: %s", res.Status)
+	if _, res := w.dial(request{token: anna.token}); res.code != http.StatusUnauthorized {
+		t.Errorf("handshake with an expired session: %d", res.code)
 	}
 }
 

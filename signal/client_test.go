@@ -26,8 +26,14 @@ type socket struct {
 	welcome *pb.Welcome
 }
 
-// dial opens a WebSocket without greeting.
-func (w *world) dial(r request) (*websocket.Conn, *http.Response) {
+// handshake is the server's answer to one.
+type handshake struct {
+	code   int
+	header http.Header
+}
+
+// dial opens a WebSocket without greeting; there is none if the server refuses.
+func (w *world) dial(r request) (*websocket.Conn, handshake) {
 	w.t.Helper()
 	d := websocket.Dialer{Subprotocols: []string{"parley.v1"}}
 	h := w.headers(r)
@@ -36,10 +42,11 @@ func (w *world) dial(r request) (*websocket.Conn, *http.Response) {
 	if err != nil && !errors.Is(err, websocket.ErrBadHandshake) {
 		w.t.Fatal(err)
 	}
+	_ = res.Body.Close()
 	if ws != nil {
 		w.t.Cleanup(func() { _ = ws.Close() })
 	}
-	return ws, res
+	return ws, handshake{res.StatusCode, res.Header}
 }
 
 // open dials with a device's token and reads in the background.
@@ -47,7 +54,7 @@ func (w *world) open(d *device) *socket {
 	w.t.Helper()
 	ws, res := w.dial(request{token: d.token})
 	if ws == nil {
-		w.t.Fatalf("handshake: %s", res.Status)
+		w.t.Fatalf("handshake: %d", res.code)
 	}
 	return w.reader(ws)
 }

@@ -53,21 +53,21 @@ func TestForeignConversation(t *testing.T) {
 	a, b, sa, sb := w.connected()
 	eve := w.register("eve")
 	se := eve.connect(eve.device)
-	real, ghost := about(conversation(a, b), eve), about(proto.NewID().Bytes(), eve)
+	foreign, ghost := about(conversation(a, b), eve), about(proto.NewID().Bytes(), eve)
 
 	kinds := (&pb.Frame{}).ProtoReflect().Descriptor().Oneofs().ByName("kind").Fields()
 	for i := range kinds.Len() {
 		name := string(kinds.Get(i).Name())
-		if _, named := real[name]; !named && !slices.Contains(elsewhere(), name) {
+		if _, named := foreign[name]; !named && !slices.Contains(elsewhere(), name) {
 			t.Errorf("%s: say here whether it names a conversation", name)
 		}
 	}
 	sa.ok(ice())
 	sb.ok(ice())
 	sa.pushed, sb.pushed = nil, nil
-	for name := range real {
+	for name := range foreign {
 		t.Run(name, func(t *testing.T) {
-			got, want := se.ask(real[name]), se.ask(ghost[name])
+			got, want := se.ask(foreign[name]), se.ask(ghost[name])
 			got.Request, want.Request = 0, 0
 			if !bytes.Equal(must(gproto.Marshal(got)), must(gproto.Marshal(want))) {
 				t.Errorf("a foreign conversation gives %v, none gives %v", got, want)

@@ -105,7 +105,7 @@ func (p *person) opened(r response) {
 	if proto.ID(out.GetAccount()) != p.id || proto.ID(out.GetDevice()) != p.device.id || out.GetToken() == "" {
 		r.t.Fatalf("not the session of the new device: %s", r.body)
 	}
-	p.device.token = out.GetToken()
+	p.token = out.GetToken()
 }
 
 func (p *person) loginRequest(auth []byte) request {

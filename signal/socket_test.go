@@ -156,11 +156,12 @@ func TestHandshake(t *testing.T) {
 	h := http.Header{"Authorization": {"Bearer " + anna.token}}
 	_, res, err := websocket.DefaultDialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(w.url, "http")+"/api/v1/socket", h)
 	if !errors.Is(err, websocket.ErrBadHandshake) || res.StatusCode != http.StatusBadRequest {
-		t.Errorf("without the subprotocol: %v", err)
+		t.Fatalf("without the subprotocol: %v", err)
 	}
-	ws, res := w.dial(request{token: anna.token})
-	if ws.Subprotocol() != "parley.v1" || res.Header.Get("Sec-WebSocket-Extensions") != "" {
-		t.Errorf("handshake answers %v", res.Header)
+	_ = res.Body.Close()
+	ws, answer := w.dial(request{token: anna.token})
+	if ws.Subprotocol() != "parley.v1" || answer.header.Get("Sec-WebSocket-Extensions") != "" {
+		t.Errorf("handshake answers %v", answer.header)
 	}
 }
 
