@@ -5,8 +5,8 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"net"
 	"net/http"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -21,18 +21,18 @@ func (s *Server) updateDevices(c *gin.Context) {
 	if !s.bind(c, req) {
 		return
 	}
-	account, err := s.ticketOrSession(c, req.GetTicket())
+	account, caller, err := s.ticketOrSession(c, req.GetTicket())
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
-	u, err := s.listUpdate(c, account, req)
+	u, err := s.listUpdate(c, account, caller, req)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
 	token := newToken()
-	u.TokenHash, u.Expires = tokenHash(token), time.Now().Add(sessionLife)
+	u.TokenHash, u.Expires = tokenHash(token), s.Clock().Add(sessionLife)
 	ended, err := s.Store.UpdateDevices(c, *u)
 	if err != nil {
 		s.fail(c, err)
@@ -51,7 +51,9 @@ func (s *Server) updateDevices(c *gin.Context) {
 	s.opened(c, owner.Bytes(), u.Added.GetDevice(), token, u.Expires)
 }
 
-func (s *Server) listUpdate(ctx context.Context, account int64, req *pb.UpdateDevices) (*store.ListUpdate, error) {
+// listUpdate checks everything about an update that needs no transaction. caller is the device that asks,
+// zero when a ticket does.
+func (s *Server) listUpdate(ctx context.Context, account int64, caller proto.ID, req *pb.UpdateDevices) (*store.ListUpdate, error) {
 	known, err := s.Store.DeviceList(ctx, account)
 	if err != nil {
 		return nil, err
@@ -67,7 +69,13 @@ func (s *Server) listUpdate(ctx context.Context, account int64, req *pb.UpdateDe
 	if err := next.CheckSuccessor(previous); err != nil {
 		return nil, err
 	}
-	u := &store.ListUpdate{Account: account, Previous: previous.GetVersion(), List: next, DeviceName: clean(req.GetDeviceName(), "Device")}
+	if err := s.checkGeneration(ctx, previous, next, caller, req); err != nil {
+		return nil, err
+	}
+	u := &store.ListUpdate{
+		Account: account, Previous: previous.GetVersion(), List: next, DeviceName: clean(req.GetDeviceName(), "Device"),
+		NewKey: next.GetGeneration() > previous.GetGeneration(), KeyRing: req.GetKeyRing(), Grants: req.GetGenerationGrants(),
+	}
 	if len(req.GetNewDevice()) == 0 {
 		return u, nil
 	}
@@ -84,47 +92,122 @@ func (s *Server) listUpdate(ctx context.Context, account int64, req *pb.UpdateDe
 	return u, nil
 }
 
-// ticketOrSession returns the account that a log-in ticket or a session speaks for.
-func (s *Server) ticketOrSession(c *gin.Context, ticket string) (int64, error) {
-	if ticket == "" {
-		session, err := s.session(c.Request)
-		if err != nil {
-			return 0, err
+// checkGeneration says whether an update brings what a new generation of the account key takes: the key
+// ring with the new key, if the account has one, and a grant for every device that stays. The device that
+// made the key needs no grant.
+func (s *Server) checkGeneration(ctx context.Context, previous, next *proto.DeviceList, caller proto.ID, req *pb.UpdateDevices) error {
+	if next.GetGeneration() == previous.GetGeneration() {
+		if len(req.GetGenerationGrants()) > 0 || req.GetKeyRing() != nil {
+			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "grants and a key ring come with a new generation only")
 		}
-		return session.AccountID, nil
+		return nil
+	}
+	account, err := s.Store.Account(ctx, proto.ID(next.GetAccount()))
+	if err != nil {
+		return err
+	}
+	if (account.KeyRing != nil) != (req.GetKeyRing() != nil) {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a new generation comes with a key ring if the account has a password, and only then")
+	}
+	granted := make(map[proto.ID]bool)
+	for _, g := range req.GetGenerationGrants() {
+		id, err := proto.IDFrom(g.GetDevice())
+		if err != nil {
+			return err
+		}
+		_, stays := next.Device(id)
+		if !stays || granted[id] || g.GetGeneration() != next.GetGeneration() ||
+			len(g.GetEnc()) != proto.KeySize || len(g.GetCiphertext()) != sealedKeySize {
+			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a generation grant is not for a device of this list, or not of its generation")
+		}
+		granted[id] = true
+	}
+	for _, d := range previous.GetDevices() {
+		id := proto.ID(d.GetDevice())
+		if _, stays := next.Device(id); stays && id != caller && !granted[id] {
+			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a device that stays gets no grant of the new account key")
+		}
+	}
+	return nil
+}
+
+const sealedKeySize = proto.KeySize + 16 // a key and the tag of AES-256-GCM
+
+// ticketOrSession returns the account that a log-in ticket or a session speaks for, and the session's device.
+func (s *Server) ticketOrSession(c *gin.Context, ticket string) (int64, proto.ID, error) {
+	if ticket == "" {
+		session, _, err := s.session(c.Request)
+		if err != nil {
+			return 0, proto.ID{}, err
+		}
+		return session.AccountID, session.Device, nil
 	}
 	account, _, err := s.Store.TakeTicket(c, store.TicketLogin, tokenHash(ticket))
 	if errors.Is(err, store.ErrNotFound) {
-		return 0, unauthenticated()
+		err = unauthenticated()
 	}
-	return account, err
+	return account, proto.ID{}, err
 }
 
+// changePassword replaces how an account logs in, or gives it a name and a password if it has none.
 func (s *Server) changePassword(c *gin.Context) {
 	req := &pb.ChangePassword{}
 	if !s.bind(c, req) {
 		return
 	}
-	session, err := s.session(c.Request)
+	session, hash, err := s.session(c.Request)
 	if err != nil {
 		s.fail(c, err)
-		return
-	}
-	account, _, err := s.Store.TakeTicket(c, store.TicketLogin, tokenHash(req.GetTicket()))
-	if err != nil || account != session.AccountID {
-		s.fail(c, unauthenticated())
 		return
 	}
 	password, err := storedPassword(req.GetPassword())
-	if err == nil {
-		err = s.Store.SetPassword(c, session.AccountID, password, tokenHash(s.token(c.Request)))
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	account, err := s.Store.Account(c, session.Account)
+	if err == nil && account.Params == nil {
+		err = s.keepAccount(c, session, req, password)
+	} else if err == nil {
+		err = s.replacePassword(c, session, req.GetTicket(), password, hash)
 	}
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
-	s.hub.endAccount(session.Account, session.Device, closeSignedOut, "the password was changed")
 	c.Status(http.StatusNoContent)
+}
+
+func (s *Server) replacePassword(ctx context.Context, session *store.Session, ticket string, password *store.Password, keep []byte) error {
+	account, _, err := s.Store.TakeTicket(ctx, store.TicketLogin, tokenHash(ticket))
+	if errors.Is(err, store.ErrNotFound) || err == nil && account != session.AccountID {
+		return unauthenticated()
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.Store.SetPassword(ctx, session.AccountID, password, keep); err != nil {
+		return err
+	}
+	s.hub.endAccount(session.Account, session.Device, closeSignedOut, "the password was changed")
+	return nil
+}
+
+// keepAccount gives a name-first account a user name and a password.
+func (s *Server) keepAccount(ctx context.Context, session *store.Session, req *pb.ChangePassword, password *store.Password) error {
+	key, err := proto.FoldUserName(req.GetUser())
+	if err != nil {
+		return err
+	}
+	if req.GetKeyRing() == nil {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "an account with a password has a key ring")
+	}
+	if err := s.Store.KeepAccount(ctx, session.AccountID, req.GetUser(), key, password, req.GetKeyRing()); err != nil {
+		return err
+	}
+	s.notify(session.Account)
+	s.notifyPeers(ctx, session.AccountID)
+	return nil
 }
 
 // challenge makes the nonce that a device signs to log in. An unknown device gets one worth nothing.
@@ -141,7 +224,7 @@ func (s *Server) challenge(c *gin.Context) {
 	nonce := make([]byte, proto.LoginNonceSize)
 	_, _ = rand.Read(nonce)
 	if d, err := s.Store.Device(c, id); err == nil {
-		if err := s.Store.AddTicket(c, store.TicketChallenge, tokenHash(string(nonce)), d.AccountID, d.ID, time.Now().Add(time.Minute)); err != nil {
+		if err := s.Store.AddTicket(c, store.TicketChallenge, tokenHash(string(nonce)), d.AccountID, d.ID, s.Clock().Add(nonceLife)); err != nil {
 			s.fail(c, err)
 			return
 		}
@@ -171,8 +254,7 @@ func (s *Server) openSession(c *gin.Context) {
 		s.fail(c, unauthenticated())
 		return
 	}
-	host, err := proto.ServerHost("http://" + c.Request.Host)
-	if err != nil || login.GetHost() != host {
+	if !s.ownHost(c.Request, login.GetHost()) {
 		s.fail(c, forbidden("the log-in was signed for another server"))
 		return
 	}
@@ -181,7 +263,7 @@ func (s *Server) openSession(c *gin.Context) {
 		s.fail(c, unauthenticated())
 		return
 	}
-	token, expires := newToken(), time.Now().Add(sessionLife)
+	token, expires := newToken(), s.Clock().Add(sessionLife)
 	if err := s.Store.OpenSession(c, device.ID, tokenHash(token), expires); err != nil {
 		s.fail(c, err)
 		return
@@ -189,8 +271,24 @@ func (s *Server) openSession(c *gin.Context) {
 	s.opened(c, login.GetAccount(), login.GetDevice(), token, expires)
 }
 
+// ownHost says whether a log-in was signed for this server: for the host of its public URL, or for the
+// address that the connection came to. The Host header does not count: a server that was sent the log-in
+// could forward it with any.
+func (s *Server) ownHost(r *http.Request, host string) bool {
+	if host == s.host {
+		return true
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	own, err := proto.ServerHost("http://" + local.String())
+	return err == nil && host == own
+}
+
+// logout ends the session and signs its device out.
 func (s *Server) logout(c *gin.Context) {
-	session, err := s.session(c.Request)
+	session, _, err := s.session(c.Request)
 	if err == nil {
 		err = s.Store.EndDevice(c, session.AccountID, session.DeviceID, session.Device)
 	}
@@ -199,5 +297,9 @@ func (s *Server) logout(c *gin.Context) {
 		return
 	}
 	s.hub.end(session.Device, closeSignedOut, "signed out")
+	s.notify(session.Account)
+	if c.GetHeader("Origin") != "" {
+		s.setCookie(c, "", -1)
+	}
 	c.Status(http.StatusNoContent)
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -32,7 +31,7 @@ func (s *Server) register(c *gin.Context) {
 		return
 	}
 	token := newToken()
-	n.TokenHash, n.Expires = tokenHash(token), time.Now().Add(sessionLife)
+	n.TokenHash, n.Expires = tokenHash(token), s.Clock().Add(sessionLife)
 	if err := s.Store.CreateAccount(c, *n); err != nil {
 		s.fail(c, err)
 		return
@@ -179,11 +178,17 @@ func (s *Server) openInvitation(ctx context.Context, code string) (*store.Invita
 
 // invitation shows what the holder of a link needs to open it.
 func (s *Server) invitation(c *gin.Context) {
+	address := clientAddress(c.Request)
+	if wait := s.lookups.attempt(address, freeLookups); wait > 0 {
+		s.fail(c, tooMany(wait))
+		return
+	}
 	inv, err := s.openInvitation(c, c.Param("code"))
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
+	s.lookups.undo(address)
 	list, err := s.Store.DeviceList(c, inv.AccountID)
 	if err != nil {
 		s.fail(c, err)

@@ -9,8 +9,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"net"
+	"math"
 	"net/http"
+	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -78,6 +80,9 @@ func (s *Server) fail(c *gin.Context, err error) {
 		return
 	}
 	c.Abort()
+	if e.RetryAfter > 0 {
+		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	}
 	c.Data(code, "application/problem+json", body)
 }
 
@@ -119,36 +124,40 @@ func newToken() string {
 
 func (s *Server) cookieName() string {
 	id := s.Store.ServerID()
-	return "__Host-parley-" + hex.EncodeToString(id[12:])
+	return "__Host-parley-" + hex.EncodeToString(id[:4])
 }
 
 // token reads the session token: a bearer header without Origin, or the cookie with the exact one.
-func (s *Server) token(r *http.Request) string {
+func (s *Server) token(r *http.Request) (string, error) {
 	origin := r.Header.Get("Origin")
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		if origin != "" {
-			return ""
+			return "", forbidden("a token comes without an Origin: pages use the cookie")
 		}
-		return bearer
+		return bearer, nil
 	}
 	cookie, err := r.Cookie(s.cookieName())
-	if err != nil || !s.ownOrigin(r, origin) {
-		return ""
+	if err != nil {
+		return "", unauthenticated()
 	}
-	return cookie.Value
+	if !s.ownOrigin(r, origin) {
+		return "", foreignPage()
+	}
+	return cookie.Value, nil
 }
 
-// session finds whose request this is.
-func (s *Server) session(r *http.Request) (*store.Session, error) {
-	token := s.token(r)
-	if token == "" {
-		return nil, unauthenticated()
+// session finds whose request this is, and the hash of the token that says so.
+func (s *Server) session(r *http.Request) (*store.Session, []byte, error) {
+	token, err := s.token(r)
+	if err != nil {
+		return nil, nil, err
 	}
-	session, err := s.Store.SessionByToken(r.Context(), tokenHash(token))
+	hash := tokenHash(token)
+	session, err := s.Store.SessionByToken(r.Context(), hash)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, unauthenticated()
+		return nil, nil, unauthenticated()
 	}
-	return session, err
+	return session, hash, err
 }
 
 // opened answers with a new session: a cookie for browsers, the token for others.
@@ -157,12 +166,16 @@ func (s *Server) opened(c *gin.Context, account, device []byte, token string, ex
 	if c.GetHeader("Origin") == "" {
 		out.Token = token
 	} else {
-		http.SetCookie(c.Writer, &http.Cookie{
-			Name: s.cookieName(), Value: token, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-			MaxAge: int(sessionLife.Seconds()),
-		})
+		s.setCookie(c, token, int(sessionLife.Seconds()))
 	}
 	s.reply(c, out)
+}
+
+// setCookie gives the browser its session; a negative age takes it away.
+func (s *Server) setCookie(c *gin.Context, token string, age int) {
+	http.SetCookie(c.Writer, &http.Cookie{
+		Name: s.cookieName(), Value: token, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: age,
+	})
 }
 
 func (s *Server) serverInfo(c *gin.Context) {
@@ -177,7 +190,7 @@ func (s *Server) serverInfo(c *gin.Context) {
 		return
 	}
 	s.reply(c, &pb.ServerInfo{
-		Name: string(name), Version: s.Version, Registration: string(s.Registration), TimeMs: uint64(time.Now().UnixMilli()), Setup: n == 0,
+		Name: string(name), Version: s.Version, Registration: string(s.Registration), TimeMs: s.nowMS(), Setup: n == 0,
 	})
 }
 
@@ -207,12 +220,24 @@ func (s *Server) loginParams(c *gin.Context) {
 	s.reply(c, params)
 }
 
+// clientAddress is what an attempt is counted by: an IPv4 address, or the /64 of an IPv6 one, which is
+// what one subscriber has.
 func clientAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	addr := from.Addr().Unmap().WithZone("")
+	if addr.Is6() {
+		if prefix, err := addr.Prefix(64); err == nil {
+			return prefix.String()
+		}
+	}
+	return addr.String()
+}
+
+func tooMany(wait time.Duration) error {
+	return &proto.Error{Code: pb.ErrorCode_ERROR_CODE_RATE_LIMITED, Message: "too many failed attempts: wait a little", RetryAfter: wait}
 }
 
 // login proves a password. Wrong name and wrong password are one answer. An address is slowed for each
@@ -229,8 +254,15 @@ func (s *Server) login(c *gin.Context) {
 	}
 	address := clientAddress(c.Request)
 	pair := key + "\x00" + address
-	if wait := max(s.logins.wait(pair), s.addresses.wait(address)); wait > 0 {
-		s.fail(c, &proto.Error{Code: pb.ErrorCode_ERROR_CODE_RATE_LIMITED, Message: "too many failed attempts: wait a little", RetryAfter: wait})
+	wait := s.addresses.wait(address)
+	if wait == 0 {
+		wait = s.logins.attempt(pair, freeLogins)
+	}
+	if wait == 0 {
+		wait = s.addresses.attempt(address, freeAddresses)
+	}
+	if wait > 0 {
+		s.fail(c, tooMany(wait))
 		return
 	}
 	account, err := s.Store.AccountByName(c, key)
@@ -244,14 +276,18 @@ func (s *Server) login(c *gin.Context) {
 	}
 	got := proto.StoredAuth(salt, req.GetAuthSecret())
 	if subtle.ConstantTimeCompare(got[:], want) != 1 {
-		s.logins.failed(pair, 3)
-		s.addresses.failed(address, 20)
 		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED, "user name or password is wrong"))
 		return
 	}
-	s.logins.succeeded(pair)
+	s.logins.clear(pair)
+	s.addresses.undo(address)
+	s.grant(c, account)
+}
+
+// grant answers a proved password.
+func (s *Server) grant(c *gin.Context, account *store.Account) {
 	ticket := newToken()
-	if err := s.Store.AddTicket(c, store.TicketLogin, tokenHash(ticket), account.ID, 0, time.Now().Add(10*time.Minute)); err != nil {
+	if err := s.Store.AddTicket(c, store.TicketLogin, tokenHash(ticket), account.ID, 0, s.Clock().Add(ticketLife)); err != nil {
 		s.fail(c, err)
 		return
 	}

@@ -4,10 +4,13 @@
 package signal
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,7 +63,27 @@ type Config struct {
 	Registration  Registration
 	URL           string // where browsers reach the server
 	Version       string
-	Setup         string // one-time secret that makes the first account the administrator
+	Setup         string           // one-time secret that makes the first account the administrator
+	Web           http.Handler     // answers GET outside /api; nil: nothing there
+	Clock         func() time.Time // of sessions, tickets, invitations and throttling; nil: time.Now
+	Timing        Timing
+}
+
+// Timing holds the deadlines of the socket. Zero values are those of docs/PROTOCOL.md §7. They run on
+// the operating system's clock, never on Config.Clock.
+type Timing struct {
+	Hello   time.Duration // until the first frame: 10 s
+	Silence time.Duration // nothing heard for so long: closed: 60 s
+	Ping    time.Duration // between pings, ±20 %: 25 s
+	Write   time.Duration // for one frame: 10 s
+}
+
+func (t Timing) withDefaults() Timing {
+	t.Hello = cmp.Or(t.Hello, 10*time.Second)
+	t.Silence = cmp.Or(t.Silence, 60*time.Second)
+	t.Ping = cmp.Or(t.Ping, 25*time.Second)
+	t.Write = cmp.Or(t.Write, 10*time.Second)
+	return t
 }
 
 // Server is the front door. Handler serves it; Close ends every socket.
@@ -68,13 +91,23 @@ type Server struct {
 	Config
 	host      string
 	hub       *hub
-	logins    *throttle
-	addresses *throttle
-	nameKey   []byte // makes salts for names that do not exist
-	wg        sync.WaitGroup
+	logins    *throttle // by name and address
+	addresses *throttle // failed log-ins of an address
+	lookups   *throttle // invitations an address asked for in vain
+	nameKey   []byte    // makes salts for names that do not exist
+
+	mu     sync.Mutex
+	closed bool           // no more sockets
+	wg     sync.WaitGroup // one per socket; added to under mu
 }
 
-const sessionLife = 90 * 24 * time.Hour
+const (
+	sessionLife = 90 * 24 * time.Hour
+	ticketLife  = 10 * time.Minute
+	nonceLife   = time.Minute
+	closeGrace  = 2 * time.Second        // for connections to take their goodbye
+	comeBack    = 500 * time.Millisecond // what a goodbye asks clients to wait, plus as much again at random
+)
 
 // New makes a Server.
 func New(ctx context.Context, cfg Config) (*Server, error) {
@@ -86,25 +119,30 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{Config: cfg, host: host, hub: newHub(), nameKey: key, logins: newThrottle(), addresses: newThrottle()}, nil
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	cfg.Timing = cfg.Timing.withDefaults()
+	cfg.URL = strings.TrimSuffix(cfg.URL, "/")
+	return &Server{
+		Config: cfg, host: host, hub: newHub(), nameKey: key,
+		logins: newThrottle(cfg.Clock), addresses: newThrottle(cfg.Clock), lookups: newThrottle(cfg.Clock),
+	}, nil
 }
 
-// Handler serves REST and socket.
-func (s *Server) Handler() http.Handler {
+func (s *Server) nowMS() uint64 { return uint64(max(s.Clock().UnixMilli(), 0)) }
+
+// Handler serves REST and socket, and the web app if there is one.
+func (s *Server) Handler() http.Handler { return s.routes() }
+
+func (s *Server) routes() *gin.Engine {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.Use(gin.CustomRecoveryWithWriter(nil, func(c *gin.Context, v any) {
 		s.Logger.Error("panic in a handler", "value", v, "path", c.FullPath())
 		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_INTERNAL, "the server failed: try again"))
-	}), func(c *gin.Context) {
-		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, proto.MaxBody)
-		h := c.Writer.Header()
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	})
-	api := e.Group("/api/v1")
+	}))
+	api := e.Group("/api/v1", s.harden)
 	api.GET("/server", s.serverInfo)
 	api.POST("/register", s.sameSite, s.register)
 	api.POST("/login/params", s.sameSite, s.loginParams)
@@ -116,16 +154,62 @@ func (s *Server) Handler() http.Handler {
 	api.DELETE("/session", s.sameSite, s.logout)
 	api.GET("/invitations/:code", s.invitation)
 	api.GET("/socket", s.socket)
-	e.NoRoute(func(c *gin.Context) {
-		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is nothing at this address"))
-	})
+	e.NoRoute(s.elsewhere)
 	return e
 }
 
-// Close ends every socket with a hint to come back, and waits for their goroutines.
+// harden limits bodies, and says to browsers that answers of the API are data, for nobody to keep.
+func (s *Server) harden(c *gin.Context) {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, proto.MaxBody)
+	h := c.Writer.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+}
+
+// elsewhere is everything but the API: the web app, which answers with headers of its own.
+func (s *Server) elsewhere(c *gin.Context) {
+	path, method := c.Request.URL.Path, c.Request.Method
+	api := path == "/api" || strings.HasPrefix(path, "/api/")
+	if s.Web == nil || api || method != http.MethodGet && method != http.MethodHead {
+		s.harden(c)
+		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is nothing at this address"))
+		return
+	}
+	c.Status(http.StatusOK) // until Web says otherwise; gin starts with 404 here
+	s.Web.ServeHTTP(c.Writer, c.Request)
+}
+
+// Close says goodbye on every socket, closes them, and waits for their goroutines. No socket opens after it.
 func (s *Server) Close() {
-	s.hub.closeAll(closeRestart, "the server restarts")
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, c := range s.hub.stop() {
+		c.finish(&pb.Frame{Kind: &pb.Frame_Goodbye{Goodbye: &pb.Goodbye{Error: (&proto.Error{
+			Code: pb.ErrorCode_ERROR_CODE_INTERNAL, Message: restarting, RetryAfter: comeBack + rand.N(comeBack), //nolint:gosec // jitter
+		}).ToProto()}}}, closeRestart, restarting)
+	}
+	cut := time.AfterFunc(closeGrace, func() {
+		for _, c := range s.hub.all() {
+			c.close(closeRestart, restarting)
+		}
+	})
+	defer cut.Stop()
 	s.wg.Wait()
+}
+
+const restarting = "the server restarts"
+
+// start runs a connection unless the server is closing.
+func (s *Server) start(c *connection) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.wg.Go(c.serve) // not in the HTTP handler, whose buffers would stay alive
+	}
+	return !s.closed
 }
 
 // sameSite refuses what a foreign page could send: a browser's request must carry the exact Origin and
@@ -136,9 +220,11 @@ func (s *Server) sameSite(c *gin.Context) {
 		return
 	}
 	if !s.ownOrigin(c.Request, origin) || c.GetHeader("X-Parley") != "1" {
-		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_FORBIDDEN, "this request comes from a foreign page"))
+		s.fail(c, foreignPage())
 	}
 }
+
+func foreignPage() error { return forbidden("this request comes from a foreign page") }
 
 // ownOrigin says whether an Origin is this server's: its public URL, or a loopback name at the address
 // the request came to.

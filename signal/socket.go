@@ -2,6 +2,9 @@ package signal
 
 import (
 	"context"
+	"encoding/hex"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -29,24 +32,25 @@ const (
 )
 
 const (
-	subprotocol   = "parley.v1"
-	helloDeadline = 10 * time.Second
-	silence       = 60 * time.Second
-	pingEvery     = 25 * time.Second
-	writeDeadline = 10 * time.Second
-	outFrames     = 256     // frames queued for a connection …
-	outBytes      = 4 << 20 // … and their bytes; a reader slower than that is cut off and syncs
-	framesPerSec  = 200
-	framesBurst   = 1000
+	subprotocol  = "parley.v1"
+	outFrames    = 256     // frames queued for a connection …
+	outBytes     = 4 << 20 // … and their bytes; a reader slower than that is cut off and syncs
+	framesPerSec = 200
+	framesBurst  = 1000
+	closeWait    = time.Second // for the writer to let a close frame pass, and for the client to take it
+	drainBytes   = 16 << 20    // read and thrown away meanwhile, at most
 )
 
-// connection is one socket of a device.
+// connection is one socket of a device. Its reader handles frames one at a time; its writer alone sends
+// messages; close may come from anywhere.
 type connection struct {
 	s       *Server
 	session *store.Session
+	token   []byte // hash of the session's token
 	ws      *websocket.Conn
 	limit   *rate.Limiter
-	out     chan []byte
+	forward *candidates // owned by the reader
+	out     chan outgoing
 	dirty   chan struct{} // the account changed
 	closed  chan struct{}
 	once    sync.Once
@@ -55,28 +59,34 @@ type connection struct {
 	queued  int // bytes in out
 	version uint64
 	ready   bool // Hello was answered
+	cut     bool // it is being closed: nothing more is queued
 	state   pb.PresenceState
+	closers sync.WaitGroup // of the close call for a slow reader; added to under mu while not cut
 }
 
-func upgrade(c *gin.Context) (*websocket.Conn, error) {
+// outgoing is a frame to be written. With a code the connection closes after it.
+type outgoing struct {
+	frame  []byte
+	code   int
+	reason string
+}
+
+var writeBuffers sync.Pool //nolint:gochecknoglobals // shared by all connections on purpose
+
+func (s *Server) upgrade(c *gin.Context) (*websocket.Conn, error) {
 	u := websocket.Upgrader{
-		HandshakeTimeout: helloDeadline, ReadBufferSize: 1024, WriteBufferSize: 1024, WriteBufferPool: &writeBuffers,
+		HandshakeTimeout: s.Timing.Hello, ReadBufferSize: 1024, WriteBufferSize: 1024, WriteBufferPool: &writeBuffers,
 		Subprotocols: []string{subprotocol},
 		CheckOrigin:  func(*http.Request) bool { return true }, // session has checked it, more strictly
 	}
 	return u.Upgrade(c.Writer, c.Request, nil)
 }
 
-var writeBuffers sync.Pool //nolint:gochecknoglobals // shared by all connections on purpose
-
 // socket opens the WebSocket of an authenticated device. Who may was settled by session: a browser's
 // cookie counts only with the exact Origin, a bearer token only without one.
 func (s *Server) socket(c *gin.Context) {
-	session, err := s.session(c.Request)
+	session, hash, err := s.session(c.Request)
 	if err != nil {
-		if c.GetHeader("Origin") != "" && !s.ownOrigin(c.Request, c.GetHeader("Origin")) {
-			err = forbidden("this request comes from a foreign page")
-		}
 		s.fail(c, err)
 		return
 	}
@@ -84,24 +94,42 @@ func (s *Server) socket(c *gin.Context) {
 		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_UNSUPPORTED, "this address wants a WebSocket with subprotocol %s", subprotocol))
 		return
 	}
-	ws, err := upgrade(c)
+	ws, err := s.upgrade(c)
 	if err != nil {
 		return // the upgrader has answered
 	}
-	conn := &connection{
-		s: s, session: session, ws: ws, limit: rate.NewLimiter(framesPerSec, framesBurst), out: make(chan []byte, outFrames),
-		dirty: make(chan struct{}, 1), closed: make(chan struct{}), state: pb.PresenceState_PRESENCE_STATE_ONLINE,
+	if !s.start(newConnection(s, session, hash, ws)) {
+		_ = ws.Close()
 	}
-	s.wg.Go(conn.serve) // not in this handler, whose buffers would stay alive
 }
 
-// close ends the connection with a code; what is queued is dropped.
+func newConnection(s *Server, session *store.Session, token []byte, ws *websocket.Conn) *connection {
+	return &connection{
+		s: s, session: session, token: token, ws: ws, limit: rate.NewLimiter(framesPerSec, framesBurst), forward: newCandidates(),
+		out: make(chan outgoing, outFrames), dirty: make(chan struct{}, 1), closed: make(chan struct{}),
+		state: pb.PresenceState_PRESENCE_STATE_ONLINE,
+	}
+}
+
+// close ends the connection with a code; what is queued is dropped. It returns after the close frame was
+// written or could not be.
 func (c *connection) close(code int, reason string) {
 	c.once.Do(func() {
+		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(closeWait))
+		c.mu.Lock()
+		c.cut = true
+		_ = c.ws.NetConn().SetDeadline(time.Unix(1, 0)) // wakes reader and writer
+		c.mu.Unlock()
 		close(c.closed)
-		_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason), time.Now().Add(time.Second))
-		_ = c.ws.Close()
+		c.s.Logger.Debug("socket closed", "code", code, "reason", reason, "device", hex.EncodeToString(c.session.Device[:]))
 	})
+}
+
+// finish writes a frame behind everything that is queued, then closes.
+func (c *connection) finish(f *pb.Frame, code int, reason string) {
+	if b, err := gproto.Marshal(f); err == nil {
+		c.enqueue(outgoing{frame: b, code: code, reason: reason})
+	}
 }
 
 func (c *connection) serve() {
@@ -109,20 +137,63 @@ func (c *connection) serve() {
 	defer cancel()
 	cancelHints := c.s.Hints.Subscribe(c.session.Account, c)
 	defer cancelHints()
-	c.s.hub.add(c)
-	var writer sync.WaitGroup
-	writer.Go(func() { c.write(ctx) })
-	c.read(ctx)
-	c.close(websocket.CloseNormalClosure, "")
-	c.s.hub.remove(c)
-	c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
-	writer.Wait()
+	if c.s.hub.add(c) {
+		var writer sync.WaitGroup
+		writer.Go(func() { c.write(ctx); cancel() })
+		if c.valid(ctx) { // it may have ended between the handshake and hub.add
+			c.read(ctx)
+		}
+		c.close(websocket.CloseNormalClosure, "")
+		c.s.hub.remove(c)
+		c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
+		writer.Wait()
+	}
+	c.close(closeRestart, restarting)
+	c.closers.Wait()
+	c.drain()
+}
+
+// valid closes the connection if its session has ended, and says whether it goes on.
+func (c *connection) valid(ctx context.Context) bool {
+	_, err := c.s.Store.SessionByToken(ctx, c.token)
+	if errors.Is(err, store.ErrNotFound) {
+		c.close(closeSignedOut, "the session is over")
+		return false
+	}
+	return true // a store in trouble signs nobody out
+}
+
+// drain reads for a moment what the client still sends: closing with unread bytes would reset the
+// connection, and the client would lose the frames that say why.
+func (c *connection) drain() {
+	conn := c.ws.NetConn()
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_ = conn.SetDeadline(time.Now().Add(closeWait))
+	_, _ = io.CopyN(io.Discard, conn, drainBytes)
+	_ = c.ws.Close()
+}
+
+// listen lets the reader wait for the next frame until the client has been silent for too long. Before
+// Hello is answered the first deadline and the small limit stay.
+func (c *connection) listen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ready && !c.cut {
+		c.ws.SetReadLimit(proto.MaxFrame)
+		_ = c.ws.SetReadDeadline(time.Now().Add(c.s.Timing.Silence))
+	}
 }
 
 func (c *connection) read(ctx context.Context) {
 	c.ws.SetReadLimit(proto.MaxFirstFrame)
-	_ = c.ws.SetReadDeadline(time.Now().Add(helloDeadline))
-	c.ws.SetPongHandler(func(string) error { return c.ws.SetReadDeadline(time.Now().Add(silence)) })
+	c.ws.SetPongHandler(func(string) error { c.listen(); return nil })
+	c.mu.Lock()
+	if !c.cut {
+		_ = c.ws.SetReadDeadline(time.Now().Add(c.s.Timing.Hello))
+	}
+	c.mu.Unlock()
 	for {
 		kind, b, err := c.ws.ReadMessage()
 		if err != nil {
@@ -132,25 +203,29 @@ func (c *connection) read(ctx context.Context) {
 			c.close(closeFlood, "too many frames")
 			return
 		}
-		f := &pb.Frame{}
-		if kind != websocket.BinaryMessage || proto.Unmarshal(b, f) != nil {
-			c.close(closeMalformed, "not a frame")
+		if kind != websocket.BinaryMessage || !c.take(ctx, b) {
+			c.close(closeMalformed, "not a frame, or not hello first")
 			return
 		}
-		if f.GetHello() == nil && !c.greeted() {
-			c.close(closeMalformed, "the first frame is hello")
-			return
-		}
-		answer, err := c.handle(ctx, f)
-		if err != nil {
-			answer = &pb.Frame{Kind: &pb.Frame_Error{Error: c.s.public(err).ToProto()}}
-		}
-		if answer != nil && f.GetRequest() != 0 {
-			answer.Request = f.GetRequest()
-			c.send(answer)
-		}
-		_ = c.ws.SetReadDeadline(time.Now().Add(silence))
+		c.listen()
 	}
+}
+
+// take handles the bytes of one frame; false says that no client of this protocol sends them.
+func (c *connection) take(ctx context.Context, b []byte) bool {
+	f := &pb.Frame{}
+	if proto.Unmarshal(b, f) != nil || f.GetHello() == nil && !c.greeted() {
+		return false
+	}
+	answer, err := c.handle(ctx, f)
+	if err != nil {
+		answer = &pb.Frame{Kind: &pb.Frame_Error{Error: c.s.public(err).ToProto()}}
+	}
+	if answer != nil && f.GetRequest() != 0 {
+		answer.Request = f.GetRequest()
+		c.send(answer)
+	}
+	return true
 }
 
 func (c *connection) greeted() bool {
@@ -177,131 +252,79 @@ func (c *connection) Hint(f *pb.Frame) bool {
 // send queues a frame; a connection that takes too little is closed.
 func (c *connection) send(f *pb.Frame) bool {
 	b, err := gproto.Marshal(f)
-	if err != nil {
+	return err == nil && c.enqueue(outgoing{frame: b})
+}
+
+func (c *connection) enqueue(o outgoing) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut {
 		return false
 	}
-	c.mu.Lock()
-	full := c.queued+len(b) > outBytes
-	if !full {
+	if c.queued+len(o.frame) <= outBytes {
 		select {
-		case c.out <- b:
-			c.queued += len(b)
+		case c.out <- o:
+			c.queued += len(o.frame)
+			return true
 		default:
-			full = true
 		}
 	}
-	c.mu.Unlock()
-	if full {
-		go c.close(closeSlow, "too slow: come back and sync")
-	}
-	return !full
+	c.cut = true
+	c.closers.Go(func() { c.close(closeSlow, "too slow: come back and sync") })
+	return false
 }
 
 func (c *connection) write(ctx context.Context) {
-	ping := time.NewTicker(pingEvery*4/5 + time.Duration(rand.Int64N(int64(pingEvery*2/5)))) //nolint:gosec // jitter
+	every := c.s.Timing.Ping
+	ping := time.NewTicker(every*4/5 + rand.N(every*2/5+1)) //nolint:gosec // jitter
 	defer ping.Stop()
 	for {
-		var err error
 		select {
-		case b := <-c.out:
-			c.mu.Lock()
-			c.queued -= len(b)
-			c.mu.Unlock()
-			_ = c.ws.SetWriteDeadline(time.Now().Add(writeDeadline))
-			err = c.ws.WriteMessage(websocket.BinaryMessage, b)
-		case <-c.dirty:
-			changes, failed := c.changes(ctx)
-			if failed == nil {
-				c.send(&pb.Frame{Kind: &pb.Frame_AccountChanges{AccountChanges: changes}})
+		case o := <-c.out:
+			if !c.writeFrame(o) {
+				return
 			}
+		case <-c.dirty:
+			c.push(ctx)
 		case <-ping.C:
-			err = c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeDeadline))
+			if !c.valid(ctx) {
+				return
+			}
+			if c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(c.s.Timing.Write)) != nil {
+				c.close(closeSlow, "too slow")
+				return
+			}
 		case <-c.closed:
 			return
 		}
-		if err != nil {
-			c.close(closeSlow, "too slow")
-			return
-		}
 	}
 }
 
-// hub knows the connections of this node: one per device.
-type hub struct {
-	mu       sync.Mutex
-	byDevice map[proto.ID]*connection
-	accounts map[proto.ID]map[*connection]bool
+// writeFrame writes a frame; false says that the connection is over.
+func (c *connection) writeFrame(o outgoing) bool {
+	c.mu.Lock()
+	c.queued -= len(o.frame)
+	c.mu.Unlock()
+	_ = c.ws.SetWriteDeadline(time.Now().Add(c.s.Timing.Write))
+	if c.ws.WriteMessage(websocket.BinaryMessage, o.frame) != nil {
+		c.close(closeSlow, "too slow")
+		return false
+	}
+	if o.code != 0 {
+		c.close(o.code, o.reason)
+	}
+	return o.code == 0
 }
 
-func newHub() *hub {
-	return &hub{byDevice: make(map[proto.ID]*connection), accounts: make(map[proto.ID]map[*connection]bool)}
-}
-
-// add registers a connection; an older one of the same device is closed.
-func (h *hub) add(c *connection) {
-	h.mu.Lock()
-	old := h.byDevice[c.session.Device]
-	h.byDevice[c.session.Device] = c
-	if h.accounts[c.session.Account] == nil {
-		h.accounts[c.session.Account] = make(map[*connection]bool)
+// push tells the client what changed in its account, if it has not heard of it.
+func (c *connection) push(ctx context.Context) {
+	before := c.told()
+	changes, err := c.changes(ctx)
+	if err != nil {
+		c.s.Logger.Debug("account changes", "error", err)
+		return
 	}
-	h.accounts[c.session.Account][c] = true
-	h.mu.Unlock()
-	if old != nil {
-		old.close(closeSuperseded, "this device connected again")
-	}
-}
-
-func (h *hub) remove(c *connection) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.byDevice[c.session.Device] == c {
-		delete(h.byDevice, c.session.Device)
-	}
-	delete(h.accounts[c.session.Account], c)
-	if len(h.accounts[c.session.Account]) == 0 {
-		delete(h.accounts, c.session.Account)
-	}
-}
-
-func (h *hub) device(id proto.ID) *connection {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.byDevice[id]
-}
-
-func (h *hub) of(account proto.ID) []*connection {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var all []*connection
-	for c := range h.accounts[account] {
-		all = append(all, c)
-	}
-	return all
-}
-
-func (h *hub) end(device proto.ID, code int, reason string) {
-	if c := h.device(device); c != nil {
-		c.close(code, reason)
-	}
-}
-
-func (h *hub) endAccount(account, but proto.ID, code int, reason string) {
-	for _, c := range h.of(account) {
-		if c.session.Device != but {
-			c.close(code, reason)
-		}
-	}
-}
-
-func (h *hub) closeAll(code int, reason string) {
-	h.mu.Lock()
-	var all []*connection
-	for _, c := range h.byDevice {
-		all = append(all, c)
-	}
-	h.mu.Unlock()
-	for _, c := range all {
-		c.close(code, reason)
+	if changes.GetVersion() > before {
+		c.send(&pb.Frame{Kind: &pb.Frame_AccountChanges{AccountChanges: changes}})
 	}
 }

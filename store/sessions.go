@@ -144,6 +144,9 @@ type ListUpdate struct {
 	List       *proto.DeviceList
 	Added      *pb.DeviceKeys // the device to open a session for, nil for none
 	DeviceName string
+	NewKey     bool                  // the list has a new generation of the account key
+	KeyRing    *pb.Sealed            // with the new key; nil for an account without a password
+	Grants     []*pb.GenerationGrant // of the new key
 	TokenHash  []byte
 	Expires    time.Time
 }
@@ -176,13 +179,8 @@ func (s *Store) UpdateDevices(ctx context.Context, u ListUpdate) (ended []proto.
 		if ended, err = w.dropDevices(u); err != nil {
 			return err
 		}
-		if len(ended) > 0 {
-			_, err = w.exec(`UPDATE conversations SET needs_epoch = 1 WHERE id IN
-				(SELECT conversation_id FROM members WHERE account_id = ? AND left_seq = 0)`, u.Account)
-			if err != nil {
-				return fmt.Errorf("update devices: %w", err)
-			}
-			w.s.heads.clear()
+		if err := w.newGeneration(u); err != nil {
+			return err
 		}
 		return w.bumpList(u.Account)
 	})

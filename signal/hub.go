@@ -1,0 +1,99 @@
+package signal
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/parley-chat/parley/proto"
+)
+
+// hub knows the connections of this node: one per device.
+type hub struct {
+	mu       sync.Mutex
+	stopped  bool
+	byDevice map[proto.ID]*connection
+	accounts map[proto.ID]map[*connection]bool
+}
+
+func newHub() *hub {
+	return &hub{byDevice: make(map[proto.ID]*connection), accounts: make(map[proto.ID]map[*connection]bool)}
+}
+
+// add registers a connection; an older one of the same device is closed. false says that the server stops.
+func (h *hub) add(c *connection) bool {
+	h.mu.Lock()
+	if h.stopped {
+		h.mu.Unlock()
+		return false
+	}
+	old := h.byDevice[c.session.Device]
+	h.byDevice[c.session.Device] = c
+	if h.accounts[c.session.Account] == nil {
+		h.accounts[c.session.Account] = make(map[*connection]bool)
+	}
+	h.accounts[c.session.Account][c] = true
+	h.mu.Unlock()
+	if old != nil {
+		old.close(closeSuperseded, "this device connected again")
+	}
+	return true
+}
+
+func (h *hub) remove(c *connection) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.byDevice[c.session.Device] == c {
+		delete(h.byDevice, c.session.Device)
+	}
+	delete(h.accounts[c.session.Account], c)
+	if len(h.accounts[c.session.Account]) == 0 {
+		delete(h.accounts, c.session.Account)
+	}
+}
+
+func (h *hub) device(id proto.ID) *connection {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.byDevice[id]
+}
+
+func (h *hub) of(account proto.ID) []*connection {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.accounts[account]))
+}
+
+// all returns every connection that is registered, superseded ones too.
+func (h *hub) all() []*connection {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*connection
+	for _, connections := range h.accounts {
+		all = slices.AppendSeq(all, maps.Keys(connections))
+	}
+	return all
+}
+
+// stop lets nobody in any more and returns who is there.
+func (h *hub) stop() []*connection {
+	h.mu.Lock()
+	h.stopped = true
+	h.mu.Unlock()
+	return h.all()
+}
+
+func (h *hub) end(device proto.ID, code int, reason string) {
+	if c := h.device(device); c != nil {
+		c.close(code, reason)
+	}
+}
+
+// endAccount closes the connections of an account's devices but one.
+func (h *hub) endAccount(account, but proto.ID, code int, reason string) {
+	for _, c := range h.of(account) {
+		if c.session.Device != but {
+			c.close(code, reason)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package signal
+
+import (
+	"context"
+
+	"github.com/parley-chat/parley/proto"
+	pb "github.com/parley-chat/parley/proto/parleyv1"
+	"github.com/parley-chat/parley/store"
+)
+
+func (c *connection) setPresence(ctx context.Context, state pb.PresenceState) error {
+	if state != pb.PresenceState_PRESENCE_STATE_ONLINE && state != pb.PresenceState_PRESENCE_STATE_AWAY {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "presence is online or away")
+	}
+	c.mu.Lock()
+	c.state = state
+	c.mu.Unlock()
+	c.s.presenceChanged(ctx, c.session)
+	return nil
+}
+
+// presence is what contacts see of an account.
+func (s *Server) presence(account proto.ID) *pb.Presence {
+	p := &pb.Presence{Account: account.Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE}
+	for _, c := range s.hub.of(account) {
+		c.mu.Lock()
+		state, ready := c.state, c.ready
+		c.mu.Unlock()
+		if ready {
+			p.Devices = append(p.Devices, &pb.Presence_Device{Device: c.session.Device.Bytes(), State: state})
+			p.State = max(p.GetState(), state)
+		}
+	}
+	if len(p.GetDevices()) == 0 {
+		p.LastSeenMs = s.nowMS()
+	}
+	return p
+}
+
+// presenceChanged tells accepted contacts and nobody else.
+func (s *Server) presenceChanged(ctx context.Context, session *store.Session) {
+	peers, err := s.Store.Peers(ctx, session.AccountID)
+	if err != nil {
+		s.Logger.Debug("presence", "error", err)
+		return
+	}
+	f := presenceFrame(s.presence(session.Account))
+	for _, peer := range peers {
+		s.Hints.Publish(peer, f)
+	}
+}
+
+// introduce tells two new contacts who of them is there.
+func (s *Server) introduce(a, b proto.ID) {
+	for _, pair := range [][2]proto.ID{{a, b}, {b, a}} {
+		if p := s.presence(pair[1]); len(p.GetDevices()) > 0 { // when the other was seen last is not known here
+			s.Hints.Publish(pair[0], presenceFrame(p))
+		}
+	}
+}
+
+// part shows two who are no contacts any more as offline to each other.
+func (s *Server) part(a, b proto.ID) {
+	for _, pair := range [][2]proto.ID{{a, b}, {b, a}} {
+		s.Hints.Publish(pair[0], presenceFrame(&pb.Presence{Account: pair[1].Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE}))
+	}
+}
+
+func presenceFrame(p *pb.Presence) *pb.Frame {
+	return &pb.Frame{Kind: &pb.Frame_Presences{Presences: &pb.Presences{Presences: []*pb.Presence{p}}}}
+}

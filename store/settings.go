@@ -1,0 +1,55 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/parley-chat/parley/proto"
+	pb "github.com/parley-chat/parley/proto/parleyv1"
+)
+
+// LogSetting is the kind of settings in the account log; ref: key. Stored: never renumber.
+const LogSetting = 7
+
+// MaxSettings is how many settings an account may have. An emptied one still counts.
+const MaxSettings = 256
+
+// SetSetting stores a setting that the account's clients sealed. It fails with too_large when there are
+// too many.
+func (s *Store) SetSetting(ctx context.Context, account int64, key string, value []byte) error {
+	if value == nil {
+		value = []byte{}
+	}
+	return s.write(ctx, func(w *writeTx) error {
+		changed, err := w.exec("UPDATE settings SET value = ? WHERE account_id = ? AND name = ?", value, account, key)
+		if err != nil {
+			return fmt.Errorf("set setting: %w", err)
+		}
+		if changed == 0 {
+			if err := w.addSetting(account, key, value); err != nil {
+				return err
+			}
+		}
+		_, err = w.bump(account, LogSetting, []byte(key))
+		return err
+	})
+}
+
+func (w *writeTx) addSetting(account int64, key string, value []byte) error {
+	var n int
+	if err := w.row("SELECT COUNT(*) FROM settings WHERE account_id = ?", account).Scan(&n); err != nil {
+		return wrap("count settings", err)
+	}
+	if n >= MaxSettings {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "an account has at most %d settings", MaxSettings)
+	}
+	_, err := w.exec("INSERT INTO settings (account_id, name, value) VALUES (?, ?, ?)", account, key, value)
+	return wrap("insert setting", err)
+}
+
+// Setting reads a setting, or ErrNotFound.
+func (s *Store) Setting(ctx context.Context, account int64, key string) (*pb.Setting, error) {
+	out := &pb.Setting{Key: key}
+	err := s.read.QueryRowContext(ctx, "SELECT value FROM settings WHERE account_id = ? AND name = ?", account, key).Scan(&out.Value)
+	return out, wrap("read setting", err)
+}
