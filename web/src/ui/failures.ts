@@ -36,5 +36,5 @@ export function failureText(error: unknown): string {
 /** Why a message failed: MessageView.failure holds a code, or words of the server for a refusal of its own. */
 export function failureReason(failure: string): string {
   if (failure === "too-long") return m.reason_too_long();
-  return failure in sentences ? sentences[failure as FailureCode]() : failure;
+  return Object.hasOwn(sentences, failure) ? sentences[failure as FailureCode]() : failure;
 }
