@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { MessageView } from "../state/types.ts";
-import { firstUnread, groupPause, type Item, incomingAfter, lastAbove, layOut } from "./timeline.ts";
+import { firstUnread, groupPause, type Item, incomingAfter, lastAbove, layOut, reuse } from "./timeline.ts";
 
 const noon = new Date(2026, 10, 24, 12).getTime();
 
@@ -75,6 +75,16 @@ describe("layOut", () => {
 
   it("is empty without messages", () => {
     expect(layOut([], "")).toEqual([]);
+  });
+});
+
+describe("reuse", () => {
+  it("keeps every line that did not change, and only those", () => {
+    const messages = [message("1", 0), message("2", 1), message("3", 2)];
+    const before = layOut(messages.slice(0, 2), "");
+    const after = reuse(layOut(messages, ""), new Map(before.map((item) => [item.key, item])));
+    expect(after.map((item) => before.includes(item))).toEqual([true, true, false, false]);
+    expect(after).toEqual(layOut(messages, ""));
   });
 });
 
