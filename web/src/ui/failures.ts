@@ -35,5 +35,6 @@ export function failureText(error: unknown): string {
 
 /** Why a message failed: MessageView.failure holds a code, or words of the server for a refusal of its own. */
 export function failureReason(failure: string): string {
-  return failure in sentences ? sentences[failure as FailureCode]() : failure;
+  if (failure === "too-long") return m.reason_too_long();
+  return Object.hasOwn(sentences, failure) ? sentences[failure as FailureCode]() : failure;
 }

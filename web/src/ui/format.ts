@@ -18,7 +18,7 @@ export function clock(time: number, locale: string): string {
 /** The day as a separator says it: Today, Yesterday, Monday, 3 November, 3 November 2025. */
 export function dayLabel(time: number, now: number, locale: string): string {
   const days = daysBetween(time, now);
-  if (days === 0 || days === 1) return relativeDay(days, locale);
+  if (days === 0 || days === 1) return upperFirst(relativeDay(days, locale), locale);
   if (days > 1 && days < 7) return upperFirst(formatter(locale, { weekday: "long" }).format(time), locale);
   const year = new Date(time).getFullYear() === new Date(now).getFullYear() ? {} : ({ year: "numeric" } as const);
   return formatter(locale, { day: "numeric", month: "long", ...year }).format(time);
@@ -29,23 +29,20 @@ export function rowTime(time: number, now: number, locale: string): string {
   if (time === 0) return "";
   const days = daysBetween(time, now);
   if (days <= 0) return clock(time, locale);
-  if (days === 1) return relativeDay(1, locale);
+  if (days === 1) return upperFirst(relativeDay(1, locale), locale);
   if (days < 7) return formatter(locale, { weekday: "short" }).format(time);
   if (new Date(time).getFullYear() !== new Date(now).getFullYear()) {
     return formatter(locale, { dateStyle: "short" }).format(time);
   }
-  return formatter(locale, { day: "numeric", month: "short" }).format(time);
+  return dayAndMonth(time, locale);
 }
 
-/** A moment in words: the clock today, else the day and the clock. */
+/** A moment inside a sentence, past or to come: 10:46, yesterday 10:46, 3 Nov 10:46. */
 export function moment(time: number, now: number, locale: string): string {
-  if (daysBetween(time, now) <= 0) return clock(time, locale);
-  return `${rowTime(time, now, locale)} ${clock(time, locale)}`;
-}
-
-/** A day to come: 30 November. */
-export function date(time: number, locale: string): string {
-  return formatter(locale, { day: "numeric", month: "long" }).format(time);
+  const days = daysBetween(time, now);
+  if (days === 0) return clock(time, locale);
+  const day = days === 1 ? relativeDay(1, locale) : dayAndMonth(time, locale);
+  return `${day} ${clock(time, locale)}`;
 }
 
 /** The person's own flavour of a language of the interface: en-GB for en when the browser prefers it. */
@@ -54,8 +51,11 @@ export function regional(language: string, preferred: readonly string[]): string
 }
 
 function relativeDay(daysAgo: number, locale: string): string {
-  const words = new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(-daysAgo, "day");
-  return upperFirst(words, locale);
+  return new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(-daysAgo, "day");
+}
+
+function dayAndMonth(time: number, locale: string): string {
+  return formatter(locale, { day: "numeric", month: "short" }).format(time);
 }
 
 function upperFirst(text: string, locale: string): string {

@@ -46,6 +46,17 @@ export function layOut(messages: readonly MessageView[], firstNew: string): Item
   return items;
 }
 
+/**
+ * Puts the lines of the last layout in place of equal new ones, so that what did not change is not drawn again:
+ * a message that arrives in a long conversation costs as much as in a short one.
+ */
+export function reuse(items: readonly Item[], before: ReadonlyMap<string, Item>): Item[] {
+  return items.map((item) => {
+    const known = before.get(item.key);
+    return known !== undefined && same(known, item) ? known : item;
+  });
+}
+
 /** The key of the first message of somebody else above the read mark, or "". */
 export function firstUnread(messages: readonly MessageView[], readSeq: number): string {
   return messages.find((message) => !message.own && message.seq > readSeq)?.key ?? "";
@@ -77,6 +88,15 @@ function breaks(before: MessageView, after: MessageView, firstNew: string): bool
     after.time - before.time > groupPause ||
     !sameDay(before.time, after.time)
   );
+}
+
+function same(a: Item, b: Item): boolean {
+  if (a.kind === "message") {
+    return (
+      b.kind === "message" && a.message === b.message && a.first === b.first && a.last === b.last && a.meta === b.meta
+    );
+  }
+  return a.kind === "day" ? b.kind === "day" && a.time === b.time : b.kind === "new";
 }
 
 /** A message that did not go its way says so itself, wherever it stands in its group. */
