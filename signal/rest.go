@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -190,7 +191,7 @@ func (s *Server) serverInfo(c *gin.Context) {
 		return
 	}
 	s.reply(c, &pb.ServerInfo{
-		Name: string(name), Version: s.Version, Registration: string(s.Registration), TimeMs: s.nowMS(), Setup: n == 0,
+		Name: cmp.Or(string(name), "Parley"), Version: s.Version, Registration: string(s.Registration), TimeMs: s.nowMS(), Setup: n == 0,
 	})
 }
 

@@ -30,7 +30,7 @@ func startServer(t *testing.T, listen, dir string) testServer {
 	read, write := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		s := &serveCmd{Listen: listen, DataDir: dir, Registration: "open", LogLevel: "debug"}
+		s := &serveCmd{Listen: listen, DataDir: dir, Registration: "open", LogLevel: "debug", turnFlags: turnFlags{Turn: true}}
 		done <- s.Run(ctx, stdio{nil, write, io.Discard})
 		_ = write.Close()
 	}()

@@ -37,7 +37,8 @@ type serveCmd struct {
 	TLSKey        string          `help:"Private key (PEM)." env:"PARLEY_TLS_KEY"`
 	TLSSelfSigned bool            `help:"Make a certificate for this machine's names and addresses, for a LAN." env:"PARLEY_TLS_SELF_SIGNED"`
 	AdminListen   string          `help:"Address for /metrics, /healthz and /readyz; it has no log-in. Empty: none." env:"PARLEY_ADMIN_LISTEN"`
-	LogLevel      string          `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"PARLEY_LOG_LEVEL"`
+	turnFlags
+	LogLevel string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"PARLEY_LOG_LEVEL"`
 }
 
 const shutdownGrace = 10 * time.Second
@@ -74,13 +75,15 @@ func (h hints) Subscribe(account proto.ID, sink signal.Sink) func() {
 
 // serve opens every address before it serves on any of them.
 func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db *store.Store, cert *tls.Certificate) (err error) {
-	var lc net.ListenConfig
-	listener, err := lc.Listen(ctx, "tcp", s.Listen)
+	listener, turn, err := s.listen(ctx, logger)
 	if err != nil {
-		return fmt.Errorf("--listen %s: %w: choose another port, or 0 for a free one", s.Listen, err)
+		return err
 	}
 	defer func() { _ = listener.Close() }() // the HTTP server closes it too
-	url, err := s.url(listener, cert != nil)
+	if turn != nil {
+		defer turn.Close()
+	}
+	address, err := s.url(listener, cert != nil)
 	if err != nil {
 		return err
 	}
@@ -96,26 +99,35 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 	local := bus.NewLocal()
 	front, err := signal.New(ctx, signal.Config{
 		Store: db, Conversations: relay.New(relay.Config{Store: db, Bus: local, Logger: logger}), Hints: hints{local}, Logger: logger,
-		Registration: signal.Registration(s.Registration), URL: url, Version: version, Setup: setup,
+		Registration: signal.Registration(s.Registration), URL: address.String(), Version: version, Setup: setup,
+		Web: web.Handler(), ICE: iceServers(turn, address.Hostname()),
 	})
 	if err != nil {
 		return err
 	}
 	server := &http.Server{
-		Handler: operator.count(pages(front.Handler(), web.Handler())), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
+		Handler: operator.count(front.Handler()), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
-	s.greet(io, url, setup, cert)
-	if _, err := fmt.Fprintln(io.out, "ready", url); err != nil {
+	s.greet(io, address.String(), setup, cert)
+	if _, err := fmt.Fprintln(io.out, "ready", address); err != nil {
 		return err
 	}
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	go func() { failed <- serveHTTP(server, listener, cert) }()
 	go func() {
 		if err := operator.serve(); err != nil {
 			failed <- err
 		}
 	}()
+	if turn != nil {
+		operator.registry.MustRegister(newTurnMetrics(turn))
+		go func() {
+			if err := turn.Serve(context.WithoutCancel(ctx)); err != nil {
+				failed <- err
+			}
+		}()
+	}
 	operator.ready.Store(true)
 	select {
 	case err := <-failed:
@@ -128,14 +140,6 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 	err = server.Shutdown(grace)
 	front.Close()
 	return err
-}
-
-// pages puts the browser app beside the API.
-func pages(api, app http.Handler) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/api/", api)
-	mux.Handle("/", app)
-	return mux
 }
 
 func serveHTTP(server *http.Server, listener net.Listener, cert *tls.Certificate) error {
@@ -160,13 +164,13 @@ func (s *serveCmd) greet(io stdio, url, setup string, cert *tls.Certificate) {
 }
 
 // url is the address as a person on this machine opens it, or the one given.
-func (s *serveCmd) url(listener net.Listener, secure bool) (string, error) {
+func (s *serveCmd) url(listener net.Listener, secure bool) (*url.URL, error) {
 	if s.URL != "" {
 		u, err := url.Parse(s.URL)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return "", badFlag("--url: want https://HOST or https://HOST:PORT, nothing after it")
+			return nil, badFlag("--url: want https://HOST or https://HOST:PORT, nothing after it")
 		}
-		return u.Scheme + "://" + u.Host, nil
+		return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 	}
 	scheme := "http"
 	if secure {
@@ -174,13 +178,13 @@ func (s *serveCmd) url(listener net.Listener, secure bool) (string, error) {
 	}
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {
-		return "", fmt.Errorf("--listen: %w", err)
+		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	host, _, err := net.SplitHostPort(s.Listen)
 	if err != nil || host == "" || host == "0.0.0.0" || host == "::" {
 		host = "localhost"
 	}
-	return scheme + "://" + net.JoinHostPort(host, port), nil
+	return &url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}, nil
 }
 
 // newSetup makes the one-time secret of a server without accounts, "" for any other.
