@@ -2,10 +2,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { resolve } from "node:path";
 import { type Browser, launch, type Page } from "puppeteer-core";
 
-const PROGRAM = join(import.meta.dirname, "../../bin/parley");
+const PROGRAM = resolve(import.meta.dirname, "../../bin/parley");
 
 export type Kind = "chrome" | "firefox";
 
@@ -17,7 +17,7 @@ export class Server {
   #process: ChildProcess | null = null;
 
   constructor() {
-    this.data = mkdtempSync(join(tmpdir(), "parley-e2e-"));
+    this.data = mkdtempSync(resolve(tmpdir(), "parley-e2e-"));
   }
 
   /** Starts it, again at the same address after a stop. */
@@ -28,10 +28,10 @@ export class Server {
     child.stderr.on("data", (b: Buffer) => {
       this.setup = /\/setup#(\S+)/.exec(b.toString())?.[1] ?? this.setup;
     });
-    this.url = await new Promise((resolve, reject) => {
+    this.url = await new Promise((ready, reject) => {
       child.stdout.on("data", (b: Buffer) => {
         const url = /^ready (\S+)/.exec(b.toString())?.[1];
-        if (url !== undefined) resolve(url);
+        if (url !== undefined) ready(url);
       });
       child.once("exit", (code) => reject(new Error(`parley serve ended with ${code}`)));
     });
@@ -132,4 +132,44 @@ export async function shows(page: Page, want: (all: Shown[]) => boolean, what: s
     if (Date.now() > until) throw new Error(`never: ${what}; the page shows ${JSON.stringify(all)}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+/** Makes the first account of a server, the administrator. */
+export async function setUp(device: Device, server: Server, user: string, name: string, password: string): Promise<Page> {
+  const page = await device.page(`${server.url}/setup#${server.setup}`);
+  await type(page, "setup-user", user);
+  await type(page, "setup-name", name);
+  await type(page, "setup-password", password);
+  await click(page, "setup-submit");
+  await page.waitForSelector('nav a[href="/people"]', { timeout: 20_000 });
+  return page;
+}
+
+/** Makes an invitation and returns its link. */
+export async function invite(page: Page): Promise<string> {
+  await page.click('nav a[href="/people"]');
+  await click(page, "invite-create");
+  await page.waitForSelector(id("invite-link"), { timeout: 20_000 });
+  const link = await page.$eval(id("invite-link"), (e) => (e instanceof HTMLInputElement ? e.value : (e.textContent ?? "")));
+  await page.click('nav a[href="/"]');
+  return link.trim();
+}
+
+/** Opens an invitation, types a name and enters: the first two of three clicks. */
+export async function join(device: Device, link: string, name: string): Promise<Page> {
+  const page = await device.page(link);
+  await type(page, "invite-name", name);
+  await click(page, "invite-open");
+  await page.waitForSelector(id("composer"), { timeout: 20_000 });
+  return page;
+}
+
+export async function say(page: Page, text: string): Promise<void> {
+  await type(page, "composer", text);
+  await click(page, "send");
+}
+
+export async function openFirst(page: Page): Promise<void> {
+  await click(page, "conversation-row");
+  await page.waitForSelector(id("composer"), { timeout: 20_000 });
 }
