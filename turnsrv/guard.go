@@ -45,6 +45,7 @@ type guard struct {
 	perAlloc int
 	clock    func() time.Time
 	spawn    func(*relayConn)
+	ended    func(error) // told why nothing is read any more
 
 	msg        stun.Message
 	buf        []byte
@@ -75,6 +76,7 @@ func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 		if err != nil {
 			g.faults++
 			if errors.Is(err, net.ErrClosed) || g.faults >= readFaults {
+				g.ended(err)
 				return 0, nil, err
 			}
 			continue
