@@ -57,6 +57,7 @@ type client struct {
 	t      testing.TB
 	conn   net.Conn
 	stream *bufio.Reader // nil: UDP
+	buf    []byte
 
 	username, password string
 	realm              stun.Realm
@@ -106,15 +107,17 @@ func (c *client) read(deadline time.Time) []byte {
 		}
 		return slices.Clone(frame)
 	}
-	buf := make([]byte, 1<<16)
-	n, err := c.conn.Read(buf)
+	if c.buf == nil {
+		c.buf = make([]byte, 2*maxFrame)
+	}
+	n, err := c.conn.Read(c.buf)
 	if err != nil {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.t.Log(err)
 		}
 		return nil
 	}
-	return buf[:n]
+	return slices.Clone(c.buf[:n])
 }
 
 func (c *client) write(frame []byte) {

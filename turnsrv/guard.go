@@ -45,6 +45,7 @@ type guard struct {
 	perAlloc int
 	clock    func() time.Time
 	spawn    func(*relayConn)
+	ended    func(error) // told why nothing is read any more
 
 	msg        stun.Message
 	buf        []byte
@@ -75,6 +76,7 @@ func (g *guard) ReadFrom(p []byte) (int, net.Addr, error) {
 		if err != nil {
 			g.faults++
 			if errors.Is(err, net.ErrClosed) || g.faults >= readFaults {
+				g.ended(err)
 				return 0, nil, err
 			}
 			continue
@@ -155,24 +157,16 @@ func trailing(m *stun.Message) bool {
 	return false
 }
 
-// WriteTo sends what pion answers and relays. Answers that tell a lifetime are noted; a 401 or 438 loses
-// its reason phrase, because it goes to whoever asked and shall be short. ChannelData and Data indications
-// come from other goroutines and pass untouched.
+// WriteTo sends what pion answers and relays, and notes the lifetimes that answers tell. ChannelData and Data
+// indications come from other goroutines and pass untouched.
 func (g *guard) WriteTo(p []byte, to net.Addr) (int, error) {
-	if len(p) < headerSize || p[0]&0xc0 != 0 {
-		return g.PacketConn.WriteTo(p, to)
-	}
-	var t stun.MessageType
-	t.ReadValue(binary.BigEndian.Uint16(p))
-	switch {
-	case t.Class == stun.ClassSuccessResponse && (t.Method == stun.MethodAllocate || t.Method == stun.MethodRefresh):
-		g.noteLifetime(p, t.Method == stun.MethodRefresh)
-	case t.Class == stun.ClassErrorResponse:
-		short := shortened(p)
-		if _, err := g.PacketConn.WriteTo(short, to); err != nil {
-			return 0, err
+	if len(p) >= headerSize && p[0]&0xc0 == 0 {
+		var t stun.MessageType
+		t.ReadValue(binary.BigEndian.Uint16(p))
+		lifetime := t.Method == stun.MethodAllocate || t.Method == stun.MethodRefresh
+		if lifetime && t.Class == stun.ClassSuccessResponse {
+			g.noteLifetime(p, t.Method == stun.MethodRefresh)
 		}
-		return len(p), nil
 	}
 	return g.PacketConn.WriteTo(p, to)
 }
@@ -190,29 +184,6 @@ func (g *guard) noteLifetime(p []byte, again bool) {
 	if v, err := m.Get(stun.AttrLifetime); err == nil && len(v) == 4 {
 		g.ledger.extend(g.cur.alloc, time.Duration(binary.BigEndian.Uint32(v))*time.Second, again)
 	}
-}
-
-// shortened returns an unsigned error response without its reason phrase.
-func shortened(p []byte) []byte {
-	var m stun.Message
-	if _, err := m.Write(p); err != nil || m.Contains(stun.AttrMessageIntegrity) {
-		return p
-	}
-	var code stun.ErrorCodeAttribute
-	if code.GetFrom(&m) != nil {
-		return p
-	}
-	out := stun.Message{TransactionID: m.TransactionID, Type: m.Type}
-	out.WriteHeader()
-	if (stun.ErrorCodeAttribute{Code: code.Code}).AddTo(&out) != nil {
-		return p
-	}
-	for _, a := range m.Attributes {
-		if a.Type != stun.AttrErrorCode {
-			out.Add(a.Type, a.Value)
-		}
-	}
-	return out.Raw
 }
 
 // key is pion's AuthHandler: the guard has checked the request, and pion checks nonce and integrity again.

@@ -2,6 +2,7 @@ package turnsrv
 
 import (
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +54,62 @@ func TestQuotaReleased(t *testing.T) {
 	}
 	if code := again.refresh(600); code != 0 {
 		t.Errorf("the last allocation is gone: %v", code)
+	}
+	s.Revoke("ann")
+	s.Revoke("bob")
+	eventually(t, "the end of all", live(0))
+	l := s.ledger
+	if n := len(l.byAdvertised) + len(l.byLocal) + len(l.relayIPs) + len(l.sources); n != 0 {
+		t.Errorf("%d entries are left of ended allocations", n)
+	}
+}
+
+// Once pion has closed an allocation, its reader ends without returning to pion, which would remove the next
+// allocation of the same 5-tuple.
+func TestClosedRelayEndsItsReader(t *testing.T) {
+	s := serve(t, nil)
+	for _, byPion := range []bool{true, false} {
+		socket, err := openRelay(netip.MustParseAddr("127.0.0.1"), DefaultMinPort, DefaultMaxPort, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var running sync.WaitGroup
+		running.Add(1)
+		a := &allocation{gone: true}
+		r := &relayConn{socket: socket, alloc: a, policy: s.policy, stats: s.stats, wg: &running}
+		returned := make(chan bool, 1)
+		go func() {
+			came := false
+			defer func() { returned <- came }()
+			_, _, _ = r.ReadFrom(make([]byte, 10))
+			came = true
+		}()
+		if byPion {
+			_ = r.Close()
+		} else {
+			r.interrupt()
+		}
+		if came := <-returned; came == byPion {
+			t.Errorf("closed by pion: %t; the reader came back: %t", byPion, came)
+		}
+		running.Wait()
+	}
+}
+
+// A user is forgotten when the byte allowance is whole again, not before.
+func TestSweep(t *testing.T) {
+	l := newLedger(Config{BytesPerSecond: 1000}, nil)
+	now := time.Now()
+	idle, live := l.accountLocked("idle"), l.accountLocked("live")
+	live.allocations = 1
+	idle.rate.AllowN(now, 500)
+	l.sweep(now)
+	if len(l.accounts) != 2 {
+		t.Error("forgotten with half of the allowance used")
+	}
+	l.sweep(now.Add(time.Second))
+	if len(l.accounts) != 1 || l.accounts["live"] == nil {
+		t.Errorf("%d accounts left, want the live one", len(l.accounts))
 	}
 }
 
@@ -160,11 +217,17 @@ func TestReflection(t *testing.T) {
 	const burst = 20
 	for name, request := range map[string]*stun.Message{
 		"binding":  build(t, stun.MethodBinding),
+		"IPv6":     build(t, stun.MethodBinding),
 		"allocate": build(t, stun.MethodAllocate, transportUDP()),
 		"refresh":  build(t, stun.MethodRefresh),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, func(c *Config) { c.RepliesPerSecond, c.ReplyBurst = 1, burst })
+			s := serve(t, func(c *Config) {
+				c.RepliesPerSecond, c.ReplyBurst = 1, burst
+				if name == "IPv6" { // whose addresses are longer
+					c.ListenUDP = []string{"[::1]:0"}
+				}
+			})
 			c := dial(t, s, "udp", "")
 			start := time.Now()
 			refused := func() int { return int(s.Stats().Refused[RefusedReplies]) } //nolint:gosec // small

@@ -40,6 +40,7 @@ type Server struct {
 	closed chan struct{}
 	once   sync.Once
 	ended  chan struct{} // Serve has returned
+	failed chan error    // one slot: a listener that cannot be read
 
 	mu     sync.Mutex
 	served bool // guarded by mu
@@ -60,7 +61,7 @@ func New(cfg Config) (*Server, error) {
 		counter: &connCounter{
 			total: cfg.TCPConns, perSource: cfg.TCPConnsPerSource, sources: make(map[netip.Addr]int),
 		},
-		closed: make(chan struct{}), ended: make(chan struct{}),
+		closed: make(chan struct{}), ended: make(chan struct{}), failed: make(chan error, 1),
 	}
 	s.ledger = newLedger(cfg, s.creds.isRevoked)
 	opened, err := s.listen()
@@ -152,7 +153,7 @@ func (s *Server) listenAddrs() []net.Addr {
 }
 
 // Serve answers clients until ctx ends or Close is called, then closes everything, waits for its goroutines
-// and returns nil. It may be called once.
+// and returns nil; or an error, when a listener cannot be read any more. It may be called once.
 func (s *Server) Serve(ctx context.Context) error {
 	if !s.start() {
 		return ErrClosed
@@ -161,7 +162,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	muxes, err := s.run()
 	if err == nil {
 		s.cfg.Logger.Info("turn serves", "udp", len(s.udp), "tcp", len(s.tcp))
-		s.wait(ctx)
+		err = s.wait(ctx)
 	}
 	s.stop()
 	for _, m := range muxes {
@@ -230,6 +231,7 @@ func (s *Server) attach(conn net.PacketConn, index int, stream bool) error {
 		},
 		minPort: s.cfg.MinPort, maxPort: s.cfg.MaxPort, perAlloc: s.cfg.Permissions, clock: s.cfg.Clock,
 		spawn: func(r *relayConn) { s.relays.Add(1); r.wg = &s.relays },
+		ended: s.listenerEnded,
 		buf:   make([]byte, maxFrame),
 	}
 	_, err := turn.NewServer(turn.ServerConfig{
@@ -248,16 +250,29 @@ func (s *Server) attach(conn net.PacketConn, index int, stream bool) error {
 	return nil
 }
 
+// listenerEnded ends Serve when a listener fails that nobody closed.
+func (s *Server) listenerEnded(err error) {
+	if errors.Is(err, net.ErrClosed) {
+		return
+	}
+	select {
+	case s.failed <- err:
+	default: // one is enough
+	}
+}
+
 // wait sweeps until the server shall end.
-func (s *Server) wait(ctx context.Context) {
+func (s *Server) wait(ctx context.Context) error {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-s.closed:
-			return
+			return nil
+		case err := <-s.failed:
+			return fmt.Errorf("turnsrv: reading a listener: %w", err)
 		case <-ticker.C:
 			s.ledger.sweep(time.Now())
 			s.creds.sweep(s.cfg.Clock())

@@ -373,3 +373,25 @@ func TestServeEndsWithContext(t *testing.T) {
 	}
 	eventually(t, "all allocations end", func() bool { return s.Stats().Allocations == 0 })
 }
+
+// broken is a packet connection that cannot be read.
+type broken struct{ net.PacketConn }
+
+var errBroken = errors.New("broken")
+
+func (broken) ReadFrom([]byte) (int, net.Addr, error) { return 0, nil, errBroken }
+
+// A listener that cannot be read ends the server with an error instead of leaving it deaf.
+func TestBrokenListener(t *testing.T) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{PacketConns: []net.PacketConn{broken{conn}}, Secrets: Secrets{Current: testSecret()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(t.Context()); !errors.Is(err, errBroken) {
+		t.Errorf("Serve: %v", err)
+	}
+}
