@@ -73,14 +73,14 @@ func TestEndlessFragments(t *testing.T) {
 }
 
 func TestHelloDeadline(t *testing.T) {
-	w := newWorld(t, func(c *signal.Config) { c.Timing.Hello = 50 * time.Millisecond })
-	anna := w.register("anna")
-	_ = w.open(anna.device).end() // silence
-	s := w.open(anna.device)
-	future := hello(0)
-	future.GetHello().Version = 0
-	s.refused(future, pb.ErrorCode_ERROR_CODE_UNSUPPORTED) // an answer, but no more time
+	w := newWorld(t, func(c *signal.Config) { c.Timing.Hello = time.Second })
+	anna, berta := w.register("anna"), w.register("berta")
+	silent, s := w.open(anna.device), w.open(berta.device)
+	old := hello(0)
+	old.GetHello().Version = 0
+	s.refused(old, pb.ErrorCode_ERROR_CODE_UNSUPPORTED) // an answer, but no more time
 	_ = s.end()
+	_ = silent.end()
 }
 
 func TestFirstFrame(t *testing.T) {
@@ -183,7 +183,7 @@ func TestFlood(t *testing.T) {
 
 // TestSlowReader: who does not read is cut off, others go on, and nothing is lost for who comes back.
 func TestSlowReader(t *testing.T) {
-	w := newWorld(t, func(c *signal.Config) { c.Timing.Write = 500 * time.Millisecond })
+	w := newWorld(t, func(c *signal.Config) { c.Timing.Write = 2 * time.Second })
 	anna, berta, sa, sb := w.connected()
 	slow := anna.addDevice()
 	ws, _ := w.dial(request{token: slow.token})
@@ -254,7 +254,7 @@ func TestSameDeviceTwice(t *testing.T) {
 
 // TestPing: the server notices who is gone, and keeps who answers its pings.
 func TestPing(t *testing.T) {
-	w := newWorld(t, func(c *signal.Config) { c.Timing.Ping, c.Timing.Silence = 50*time.Millisecond, 400*time.Millisecond })
+	w := newWorld(t, func(c *signal.Config) { c.Timing.Ping, c.Timing.Silence = 50*time.Millisecond, 1500*time.Millisecond })
 	anna, berta := w.register("anna"), w.register("berta")
 	gone := w.open(anna.device)
 	gone.ws.SetPingHandler(func(string) error { return nil })
@@ -265,7 +265,7 @@ func TestPing(t *testing.T) {
 	alive.ws.SetPingHandler(func(data string) error { pings <- struct{}{}; return answer(data) })
 	alive.ok(hello(0))
 	_ = gone.end()
-	for range 20 { // more than the silence that is allowed
+	for range 50 { // more than the silence that is allowed
 		select {
 		case <-pings:
 		case err := <-alive.ended:
