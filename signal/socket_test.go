@@ -165,19 +165,35 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// TestFlood: who floods is cut off, and nobody else notices.
-func TestFlood(t *testing.T) {
-	w := newWorld(t)
-	anna, berta := w.register("anna"), w.register("berta")
-	flood, other := anna.connect(anna.device), berta.connect(berta.device)
-	frame := must(gproto.Marshal(ice())) // no number: wants no answer
-	for range 5000 {
-		if flood.ws.WriteMessage(websocket.BinaryMessage, frame) != nil {
-			break
+// flood sends frames that want no answer, until the server closes.
+func flood(s *socket, frames int) {
+	frame := must(gproto.Marshal(ice()))
+	for range frames {
+		if s.ws.WriteMessage(websocket.BinaryMessage, frame) != nil {
+			return
 		}
 	}
-	other.ok(ice())
-	flood.closed(4429)
+}
+
+// TestFlood: who floods is cut off, also after coming back, and nobody else notices.
+func TestFlood(t *testing.T) {
+	w := newWorld(t) // whose clock stands still
+	anna, berta := w.register("anna"), w.register("berta")
+	other := berta.connect(berta.device)
+	for range 2 {
+		s := anna.connect(anna.device)
+		flood(s, 5000)
+		other.ok(ice())
+		s.closed(4429)
+	}
+	w.clock.advance(time.Second) // 400 more for the account, fewer than a connection's
+	s := anna.connect(anna.device)
+	flood(s, 500)
+	s.closed(4429)
+	w.clock.advance(time.Minute)
+	s = anna.connect(anna.device)
+	flood(s, 500)
+	s.ok(ice())
 	other.ok(ice())
 }
 
