@@ -144,8 +144,9 @@ func (c *connection) serve() {
 			c.read(ctx)
 		}
 		c.close(websocket.CloseNormalClosure, "")
-		c.s.hub.remove(c)
-		c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
+		if c.s.hub.remove(c) && c.greeted() { // nobody heard of it before its hello
+			c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
+		}
 		writer.Wait()
 	}
 	c.close(closeRestart, restarting)
