@@ -346,3 +346,34 @@ func TestLastUse(t *testing.T) {
 		t.Errorf("%d joined, %d were refused", in, out)
 	}
 }
+
+// TestPresence: contacts see devices come and go; a device that connects again does not flicker.
+func TestPresence(t *testing.T) {
+	w := newWorld(t)
+	a, b, sa, sb := w.connected()
+	second := b.addDevice()
+	seen := func(state pb.PresenceState, devices int) func(*pb.Frame) bool {
+		return func(f *pb.Frame) bool {
+			p := f.GetPresences().GetPresences()
+			return len(p) == 1 && proto.ID(p[0].GetAccount()) == b.id && p[0].GetState() == state && len(p[0].GetDevices()) == devices
+		}
+	}
+	s2 := b.connect(second)
+	sa.push("two devices", seen(pb.PresenceState_PRESENCE_STATE_ONLINE, 2))
+	sb.tell(&pb.Frame{Kind: &pb.Frame_SetPresence{SetPresence: &pb.SetPresence{State: pb.PresenceState_PRESENCE_STATE_AWAY}}})
+	sb.refused(&pb.Frame{Kind: &pb.Frame_SetPresence{SetPresence: &pb.SetPresence{State: pb.PresenceState_PRESENCE_STATE_OFFLINE}}}, pb.ErrorCode_ERROR_CODE_MALFORMED)
+	if got := a.connect(a.device).welcome.GetPresences(); len(got) != 1 || len(got[0].GetDevices()) != 2 || got[0].GetState() != pb.PresenceState_PRESENCE_STATE_ONLINE {
+		t.Errorf("welcomed with %v", got)
+	}
+	sa.closed(4409)
+	sa = a.connect(a.device)
+	_ = s2.ws.Close()
+	sa.push("one device, away", seen(pb.PresenceState_PRESENCE_STATE_AWAY, 1))
+	again := b.connect(b.device)
+	sb.closed(4409)
+	sa.push("online again", seen(pb.PresenceState_PRESENCE_STATE_ONLINE, 1))
+	again.ok(ice())
+	sa.none("offline", seen(pb.PresenceState_PRESENCE_STATE_OFFLINE, 0))
+	_ = again.ws.Close()
+	sa.push("offline", seen(pb.PresenceState_PRESENCE_STATE_OFFLINE, 0))
+}

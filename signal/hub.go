@@ -40,16 +40,19 @@ func (h *hub) add(c *connection) bool {
 	return true
 }
 
-func (h *hub) remove(c *connection) {
+// remove takes a connection out. false says that a newer one of its device has taken its place.
+func (h *hub) remove(c *connection) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.byDevice[c.session.Device] == c {
+	last := h.byDevice[c.session.Device] == c
+	if last {
 		delete(h.byDevice, c.session.Device)
 	}
 	delete(h.accounts[c.session.Account], c)
 	if len(h.accounts[c.session.Account]) == 0 {
 		delete(h.accounts, c.session.Account)
 	}
+	return last
 }
 
 func (h *hub) device(id proto.ID) *connection {

@@ -94,7 +94,8 @@ type Server struct {
 	logins    *throttle // by name and address
 	addresses *throttle // failed log-ins of an address
 	lookups   *throttle // invitations an address asked for in vain
-	nameKey   []byte    // makes salts for names that do not exist
+	budgets   *budgets
+	nameKey   []byte // makes salts for names that do not exist
 
 	mu     sync.Mutex
 	closed bool           // no more sockets
@@ -125,7 +126,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	cfg.Timing = cfg.Timing.withDefaults()
 	cfg.URL = strings.TrimSuffix(cfg.URL, "/")
 	return &Server{
-		Config: cfg, host: host, hub: newHub(), nameKey: key,
+		Config: cfg, host: host, hub: newHub(), budgets: newBudgets(), nameKey: key,
 		logins: newThrottle(cfg.Clock), addresses: newThrottle(cfg.Clock), lookups: newThrottle(cfg.Clock),
 	}, nil
 }

@@ -32,13 +32,11 @@ const (
 )
 
 const (
-	subprotocol  = "parley.v1"
-	outFrames    = 256     // frames queued for a connection …
-	outBytes     = 4 << 20 // … and their bytes; a reader slower than that is cut off and syncs
-	framesPerSec = 200
-	framesBurst  = 1000
-	closeWait    = time.Second // for the writer to let a close frame pass, and for the client to take it
-	drainBytes   = 16 << 20    // read and thrown away meanwhile, at most
+	subprotocol = "parley.v1"
+	outFrames   = 256         // frames queued for a connection …
+	outBytes    = 4 << 20     // … and their bytes; a reader slower than that is cut off and syncs
+	closeWait   = time.Second // for the writer to let a close frame pass, and for the client to take it
+	drainBytes  = 16 << 20    // read and thrown away meanwhile, at most
 )
 
 // connection is one socket of a device. Its reader handles frames one at a time; its writer alone sends
@@ -48,8 +46,9 @@ type connection struct {
 	session *store.Session
 	token   []byte // hash of the session's token
 	ws      *websocket.Conn
-	limit   *rate.Limiter
-	forward *candidates // owned by the reader
+	limit   *rate.Limiter // of this connection
+	budget  *rate.Limiter // of its account
+	forward *candidates   // owned by the reader
 	out     chan outgoing
 	dirty   chan struct{} // the account changed
 	closed  chan struct{}
@@ -105,7 +104,8 @@ func (s *Server) socket(c *gin.Context) {
 
 func newConnection(s *Server, session *store.Session, token []byte, ws *websocket.Conn) *connection {
 	return &connection{
-		s: s, session: session, token: token, ws: ws, limit: rate.NewLimiter(framesPerSec, framesBurst), forward: newCandidates(),
+		s: s, session: session, token: token, ws: ws, forward: newCandidates(),
+		limit: rate.NewLimiter(framesPerSec, framesBurst), budget: s.budgets.of(session.Account, s.Clock()),
 		out: make(chan outgoing, outFrames), dirty: make(chan struct{}, 1), closed: make(chan struct{}),
 		state: pb.PresenceState_PRESENCE_STATE_ONLINE,
 	}
@@ -144,8 +144,9 @@ func (c *connection) serve() {
 			c.read(ctx)
 		}
 		c.close(websocket.CloseNormalClosure, "")
-		c.s.hub.remove(c)
-		c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
+		if c.s.hub.remove(c) && c.greeted() { // nobody heard of it before its hello
+			c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
+		}
 		writer.Wait()
 	}
 	c.close(closeRestart, restarting)
@@ -199,7 +200,7 @@ func (c *connection) read(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		if !c.limit.Allow() {
+		if now := c.s.Clock(); !c.limit.AllowN(now, 1) || !c.budget.AllowN(now, 1) {
 			c.close(closeFlood, "too many frames")
 			return
 		}

@@ -73,14 +73,14 @@ func TestEndlessFragments(t *testing.T) {
 }
 
 func TestHelloDeadline(t *testing.T) {
-	w := newWorld(t, func(c *signal.Config) { c.Timing.Hello = 50 * time.Millisecond })
-	anna := w.register("anna")
-	_ = w.open(anna.device).end() // silence
-	s := w.open(anna.device)
-	future := hello(0)
-	future.GetHello().Version = 0
-	s.refused(future, pb.ErrorCode_ERROR_CODE_UNSUPPORTED) // an answer, but no more time
+	w := newWorld(t, func(c *signal.Config) { c.Timing.Hello = time.Second })
+	anna, berta := w.register("anna"), w.register("berta")
+	silent, s := w.open(anna.device), w.open(berta.device)
+	old := hello(0)
+	old.GetHello().Version = 0
+	s.refused(old, pb.ErrorCode_ERROR_CODE_UNSUPPORTED) // an answer, but no more time
 	_ = s.end()
+	_ = silent.end()
 }
 
 func TestFirstFrame(t *testing.T) {
@@ -165,25 +165,41 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-// TestFlood: who floods is cut off, and nobody else notices.
-func TestFlood(t *testing.T) {
-	w := newWorld(t)
-	anna, berta := w.register("anna"), w.register("berta")
-	flood, other := anna.connect(anna.device), berta.connect(berta.device)
-	frame := must(gproto.Marshal(ice())) // no number: wants no answer
-	for range 5000 {
-		if flood.ws.WriteMessage(websocket.BinaryMessage, frame) != nil {
-			break
+// flood sends frames that want no answer, until the server closes.
+func flood(s *socket, frames int) {
+	frame := must(gproto.Marshal(ice()))
+	for range frames {
+		if s.ws.WriteMessage(websocket.BinaryMessage, frame) != nil {
+			return
 		}
 	}
-	other.ok(ice())
-	flood.closed(4429)
+}
+
+// TestFlood: who floods is cut off, also after coming back, and nobody else notices.
+func TestFlood(t *testing.T) {
+	w := newWorld(t) // whose clock stands still
+	anna, berta := w.register("anna"), w.register("berta")
+	other := berta.connect(berta.device)
+	for range 2 {
+		s := anna.connect(anna.device)
+		flood(s, 5000)
+		other.ok(ice())
+		s.closed(4429)
+	}
+	w.clock.advance(time.Second) // 400 more for the account, fewer than a connection's
+	s := anna.connect(anna.device)
+	flood(s, 500)
+	s.closed(4429)
+	w.clock.advance(time.Minute)
+	s = anna.connect(anna.device)
+	flood(s, 500)
+	s.ok(ice())
 	other.ok(ice())
 }
 
 // TestSlowReader: who does not read is cut off, others go on, and nothing is lost for who comes back.
 func TestSlowReader(t *testing.T) {
-	w := newWorld(t, func(c *signal.Config) { c.Timing.Write = 500 * time.Millisecond })
+	w := newWorld(t, func(c *signal.Config) { c.Timing.Write = 2 * time.Second })
 	anna, berta, sa, sb := w.connected()
 	slow := anna.addDevice()
 	ws, _ := w.dial(request{token: slow.token})
@@ -254,7 +270,7 @@ func TestSameDeviceTwice(t *testing.T) {
 
 // TestPing: the server notices who is gone, and keeps who answers its pings.
 func TestPing(t *testing.T) {
-	w := newWorld(t, func(c *signal.Config) { c.Timing.Ping, c.Timing.Silence = 50*time.Millisecond, 400*time.Millisecond })
+	w := newWorld(t, func(c *signal.Config) { c.Timing.Ping, c.Timing.Silence = 50*time.Millisecond, 1500*time.Millisecond })
 	anna, berta := w.register("anna"), w.register("berta")
 	gone := w.open(anna.device)
 	gone.ws.SetPingHandler(func(string) error { return nil })
@@ -265,7 +281,7 @@ func TestPing(t *testing.T) {
 	alive.ws.SetPingHandler(func(data string) error { pings <- struct{}{}; return answer(data) })
 	alive.ok(hello(0))
 	_ = gone.end()
-	for range 20 { // more than the silence that is allowed
+	for range 50 { // more than the silence that is allowed
 		select {
 		case <-pings:
 		case err := <-alive.ended:
