@@ -4,37 +4,62 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 BUF := .tools/buf/node_modules/.bin/buf
 LINT := .tools/bin/golangci-lint
+NPM := npm --prefix web --silent
 
-.PHONY: help build run test lint proto check-generated clean
+.PHONY: help build program app run test test-go test-web test-browsers bench lint proto check-generated clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-build: ## one static binary at bin/parley
+build: app program ## one static binary with the browser app at bin/parley
+
+program: ## the binary alone, with whatever app was built before
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/parley ./cmd/parley
 
-run: build ## starts a server on SQLite in ./data
+web/node_modules: web/package.json web/package-lock.json
+	npm ci --prefix web --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+app: web/node_modules ## builds the browser app into web/dist
+	$(NPM) run build
+
+run: build ## starts a server on SQLite in ./data and prints a link for the first account
 	./bin/parley serve --listen localhost:8080 --data-dir data
 
-test: ## vet and every test with the race detector
+test: ## every test; installs what it needs on Debian
+	./scripts/install-deps
+	$(MAKE) test-go test-web test-browsers
+
+test-go: ## vet and the Go tests with the race detector
 	$(GO) vet ./...
 	$(GO) test -race ./...
+
+test-web: web/node_modules ## types, formatting and tests of the browser app without a browser
+	$(NPM) run check
+	$(NPM) run lint
+	$(NPM) test
+
+test-browsers: build ## the program in chromium and firefox
+	$(NPM) run e2e
+
+bench: ## the benchmarks, a few seconds each
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./peer/link ./turnsrv
 
 $(LINT):
 	GOBIN=$(CURDIR)/.tools/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-lint: $(LINT) ## formatting, lint and import rules
+lint: $(LINT) ## formatting, lint and import rules of the Go code
 	$(LINT) run ./...
 
 $(BUF):
 	mkdir -p .tools/buf && cd .tools/buf && npm init -y >/dev/null && npm install --ignore-scripts --no-audit --no-fund @bufbuild/buf@1.75.0
 
-proto: $(BUF) ## generates code from proto/parley/v1
+proto: $(BUF) web/node_modules ## generates code from proto/parley/v1
 	$(BUF) lint
 	$(BUF) generate
 
 check-generated: proto ## fails when generated code is not up to date
-	git diff --exit-code -- proto/parleyv1
+	git diff --exit-code -- proto/parleyv1 web/src/wire/gen
 
 clean: ## removes what was built
-	rm -rf bin .tools
+	rm -rf bin .tools web/dist/assets web/dist/*.html web/node_modules

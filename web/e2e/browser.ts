@@ -23,7 +23,9 @@ export class Server {
   /** Starts it, again at the same address after a stop. */
   async start(): Promise<void> {
     const listen = this.url === "" ? "localhost:0" : new URL(this.url).host;
-    const child = spawn(PROGRAM, ["serve", "--listen", listen, "--data-dir", this.data], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(PROGRAM, ["serve", "--listen", listen, "--data-dir", this.data], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     this.#process = child;
     child.stderr.on("data", (b: Buffer) => {
       this.setup = /\/setup#(\S+)/.exec(b.toString())?.[1] ?? this.setup;
@@ -64,7 +66,12 @@ export class Device {
   static async open(kind: Kind): Promise<Device> {
     const browser = await launch(
       kind === "chrome"
-        ? { browser: "chrome", executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--lang=en-US"], headless: true }
+        ? {
+            browser: "chrome",
+            executablePath: "/usr/bin/chromium",
+            args: ["--no-sandbox", "--lang=en-US"],
+            headless: true,
+          }
         : {
             browser: "firefox",
             executablePath: "/usr/bin/firefox-esr",
@@ -124,7 +131,12 @@ export function messages(page: Page): Promise<Shown[]> {
 }
 
 /** Polls until the page shows what is wanted; fails with what it shows instead. */
-export async function shows(page: Page, want: (all: Shown[]) => boolean, what: string, timeout = 20_000): Promise<void> {
+export async function shows(
+  page: Page,
+  want: (all: Shown[]) => boolean,
+  what: string,
+  timeout = 20_000,
+): Promise<void> {
   const until = Date.now() + timeout;
   for (;;) {
     const all = await messages(page);
@@ -135,7 +147,13 @@ export async function shows(page: Page, want: (all: Shown[]) => boolean, what: s
 }
 
 /** Makes the first account of a server, the administrator. */
-export async function setUp(device: Device, server: Server, user: string, name: string, password: string): Promise<Page> {
+export async function setUp(
+  device: Device,
+  server: Server,
+  user: string,
+  name: string,
+  password: string,
+): Promise<Page> {
   const page = await device.page(`${server.url}/setup#${server.setup}`);
   await type(page, "setup-user", user);
   await type(page, "setup-name", name);
@@ -150,7 +168,9 @@ export async function invite(page: Page): Promise<string> {
   await page.click('nav a[href="/people"]');
   await click(page, "invite-create");
   await page.waitForSelector(id("invite-link"), { timeout: 20_000 });
-  const link = await page.$eval(id("invite-link"), (e) => (e instanceof HTMLInputElement ? e.value : (e.textContent ?? "")));
+  const link = await page.$eval(id("invite-link"), (e) =>
+    e instanceof HTMLInputElement ? e.value : (e.textContent ?? ""),
+  );
   await page.click('nav a[href="/"]');
   return link.trim();
 }

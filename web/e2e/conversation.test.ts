@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join as path } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { click, Device, invite, join, type Kind, openFirst, say, Server, setUp, shows, type } from "./browser.ts";
+import { click, Device, invite, join, type Kind, openFirst, Server, say, setUp, shows, type } from "./browser.ts";
 
 const PASSWORD = "correct horse battery";
 
@@ -34,18 +34,45 @@ describe.each<[Kind, Kind]>([
     const address = b.url();
     await b.close();
     await say(m, "while you are away <b>&amp;");
-    await shows(m, (all) => all.length === 3 && all[2]?.state === "sent" && all[2].path === "relay", "kept at the relay");
+    await shows(
+      m,
+      (all) => all.length === 3 && all[2]?.state === "sent" && all[2].path === "relay",
+      "kept at the relay",
+    );
     b = await ben.page(address);
-    await shows(b, (all) => all.length === 3 && all[2]?.text.includes("while you are away <b>&amp;") === true, "Ben has what came meanwhile");
+    await shows(
+      b,
+      (all) => all.length === 3 && all[2]?.text.includes("while you are away <b>&amp;") === true,
+      "Ben has what came meanwhile",
+    );
 
     await server.stop("SIGKILL");
     await say(b, "the server is gone");
-    await shows(b, (all) => all.length === 4 && (all[3]?.state === "waiting" || all[3]?.path === "direct"), "it waits, or went directly");
+    await shows(
+      b,
+      (all) => all.length === 4 && (all[3]?.state === "waiting" || all[3]?.path === "direct"),
+      "it waits, or went directly",
+    );
     await b.close();
     await server.start();
     b = await ben.page(address);
     await shows(b, (all) => all.length === 4, "it is still there in a new page");
-    await shows(m, (all) => all.length === 4 && all[3]?.text.includes("the server is gone") === true, "it arrives when the server is back", 60_000);
+    await shows(
+      m,
+      (all) => all.length === 4 && all[3]?.text.includes("the server is gone") === true,
+      "it arrives when the server is back",
+      60_000,
+    );
+
+    const tab = await ben.page(address);
+    await shows(tab, (all) => all.length === 4, "a second tab shows the same");
+    await say(tab, "from another tab");
+    await shows(m, (all) => all.length === 5, "it goes out through the first");
+    await shows(b, (all) => all.length === 5 && all[4]?.own === true, "the first tab shows it");
+    await b.close();
+    await say(tab, "from the tab that is left");
+    await shows(m, (all) => all.length === 6, "the second tab has taken over");
+    b = tab;
 
     const laptop = await Device.open(his);
     try {
@@ -54,18 +81,23 @@ describe.each<[Kind, Kind]>([
       await type(second, "login-password", PASSWORD);
       await click(second, "login-submit");
       await openFirst(second);
-      await shows(second, (all) => all.length === 4 && all[1]?.own === true, "a second device has the whole history");
+      await shows(second, (all) => all.length === 6 && all[1]?.own === true, "a second device has the whole history");
       await say(second, "from my laptop");
-      await shows(m, (all) => all.length === 5 && all[4]?.own === true, "the first device shows it as own");
-      await shows(b, (all) => all.length === 5, "Ben has it");
+      await shows(m, (all) => all.length === 7 && all[6]?.own === true, "the first device shows it as own");
+      await shows(b, (all) => all.length === 7, "Ben has it");
     } finally {
       await laptop.close();
     }
 
     for (const file of readdirSync(server.data)) {
       const bytes = readFileSync(path(server.data, file));
-      for (const secret of ["Hello Mia", "你好", "while you are away", PASSWORD]) expect(bytes.includes(secret), `${secret} in ${file}`).toBe(false);
+      for (const secret of ["Hello Mia", "你好", "while you are away", PASSWORD])
+        expect(bytes.includes(secret), `${secret} in ${file}`).toBe(false);
     }
-    expect([...mia.errors, ...ben.errors].filter((e) => !/WebSocket|can.t establish|Failed to load|NetworkError|interrupted/.test(e))).toEqual([]);
+    expect(
+      [...mia.errors, ...ben.errors].filter(
+        (e) => !/WebSocket|can.t establish|Failed to load|NetworkError|interrupted/.test(e),
+      ),
+    ).toEqual([]);
   });
 });

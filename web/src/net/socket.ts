@@ -93,27 +93,32 @@ export class Socket {
     for (let attempt = 0; !this.#closed; attempt++) {
       this.#cfg.state({ kind: "connecting" });
       const started = Date.now();
-      try {
-        if (renew) await this.#cfg.renew();
-        const code = await this.#serve();
-        // A refused handshake shows no status to a page: if nothing was opened the session may be over.
-        renew = code === Close.SessionOver || code === 0;
-        if (code === Close.Superseded || code === Close.Refused) {
-          this.#cfg.state({ kind: "superseded" });
-          return;
-        }
-      } catch (e) {
-        if (e instanceof SignedOutError) {
-          this.#cfg.state({ kind: "signed-out" });
-          return;
-        }
-        if (!(e instanceof UnreachableError || e instanceof WireError)) console.error("socket", e);
+      const end = await this.#attempt(renew);
+      if (end === "superseded" || end === "signed-out") {
+        this.#cfg.state({ kind: end });
+        return;
       }
+      renew = end === "renew";
       if (this.#closed) return;
       if (Date.now() - started > BACKOFF_MOST) attempt = 0;
       const wait = BACKOFF / 10 + Math.random() * Math.min(BACKOFF_MOST, BACKOFF * 2 ** Math.min(attempt, 10));
       this.#cfg.state({ kind: "unreachable", nextTry: Date.now() + wait });
       if (await this.#pause(wait)) attempt = -1;
+    }
+  }
+
+  /** Serves one connection and says what its end asks for. */
+  async #attempt(renew: boolean): Promise<"again" | "renew" | "superseded" | "signed-out"> {
+    try {
+      if (renew) await this.#cfg.renew();
+      const code = await this.#serve();
+      if (code === Close.Superseded || code === Close.Refused) return "superseded";
+      // A refused handshake shows no status to a page: if nothing was opened the session may be over.
+      return code === Close.SessionOver || code === 0 ? "renew" : "again";
+    } catch (e) {
+      if (e instanceof SignedOutError) return "signed-out";
+      if (!(e instanceof UnreachableError || e instanceof WireError)) console.error("socket", e);
+      return "again";
     }
   }
 

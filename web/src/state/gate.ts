@@ -10,6 +10,7 @@ import { DATABASE, type Database, openDatabase, type Profile } from "./db.ts";
 import { Engine } from "./engine.ts";
 import { command, commandError } from "./failures.ts";
 import { learnList } from "./people.ts";
+import { TabSession } from "./tabs.ts";
 import { CommandError, type Gate, type Session } from "./types.ts";
 
 const PROFILE = "profile";
@@ -40,14 +41,16 @@ export class BrowserGate implements Gate {
     });
   }
 
-  async #start(db: Database, profile: Profile): Promise<Session> {
-    const core = await Core.load(db, profile);
-    return Engine.start({
-      core,
-      rest: this.#rest,
-      base: this.#base,
-      version: this.#version,
-      forget: () => this.#forget(),
+  #start(db: Database, profile: Profile): Promise<Session> {
+    return TabSession.start(async () => {
+      const core = await Core.load(db, profile); // read when this tab becomes the owner: another one may have written till then
+      return Engine.start({
+        core,
+        rest: this.#rest,
+        base: this.#base,
+        version: this.#version,
+        forget: () => this.#forget(),
+      });
     });
   }
 
