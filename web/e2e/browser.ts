@@ -69,14 +69,18 @@ export class Device {
         ? {
             browser: "chrome",
             executablePath: "/usr/bin/chromium",
-            args: ["--no-sandbox", "--lang=en-US"],
+            args: ["--no-sandbox", "--lang=en-US", "--disable-features=WebRtcHideLocalIpsWithMdns"], // multicast reaches nobody in a container
             headless: true,
           }
         : {
             browser: "firefox",
             executablePath: "/usr/bin/firefox-esr",
             headless: true,
-            extraPrefsFirefox: { "intl.accept_languages": "en-US", "media.peerconnection.ice.loopback": true },
+            extraPrefsFirefox: {
+              "intl.accept_languages": "en-US",
+              "media.peerconnection.ice.loopback": true,
+              "media.peerconnection.ice.obfuscate_host_addresses": false,
+            },
           },
     );
     return new Device(browser);

@@ -30,6 +30,7 @@ import { Label } from "../wire/tuple.ts";
 import { changePassword, openInviter, renewSession } from "./account.ts";
 import { firstCommit } from "./commits.ts";
 import type { Changes, Core } from "./core.ts";
+import { Direct } from "./direct.ts";
 import { command } from "./failures.ts";
 import { Outbox, update, writeText } from "./outbox.ts";
 import { applyContact, learnList } from "./people.ts";
@@ -71,6 +72,7 @@ export class Engine implements Session {
   readonly #socket: Socket;
   readonly #sync: Sync;
   readonly #outbox: Outbox;
+  #direct: Direct | null = null;
   readonly #listeners = new Set<() => void>();
   readonly #timelines = new Set<OpenTimeline>();
   readonly #presence = new Map<string, Presence>();
@@ -85,7 +87,10 @@ export class Engine implements Session {
   #lastActive = Date.now();
   #away = false;
   readonly #awayTimer: ReturnType<typeof setInterval>;
-  readonly #online = (): void => this.#socket.retryNow();
+  readonly #online = (): void => {
+    this.#socket.retryNow();
+    this.#direct?.networkChanged();
+  };
   readonly #offline = (): void => this.#changed();
 
   private constructor(cfg: EngineConfig) {
@@ -100,6 +105,7 @@ export class Engine implements Session {
       welcome: async (w) => {
         this.#greeting = true;
         try {
+          if (this.#direct !== null) this.#direct.ice = w.ice;
           this.#applyPresences(w.presences);
           await this.#sync.welcome(w);
         } finally {
@@ -125,6 +131,16 @@ export class Engine implements Session {
   static async start(cfg: EngineConfig): Promise<Engine> {
     const engine = new Engine(cfg);
     await engine.#sync.load();
+    engine.#direct = await Direct.start({
+      core: cfg.core,
+      base: cfg.base,
+      ask: engine.#ask,
+      connected: () => engine.#socket.connected,
+      presence: (account) => engine.#presence.get(account),
+      lists: (account) => engine.#sync.lists(account),
+      typing: (t) => engine.#applyTyping(t),
+      changed: () => engine.#changed(),
+    });
     await Promise.all([...cfg.core.conversations.keys()].map((id) => engine.#readFacts(id)));
     engine.#view = engine.#build();
     globalThis.addEventListener("online", engine.#online);
@@ -138,6 +154,7 @@ export class Engine implements Session {
     globalThis.removeEventListener("online", this.#online);
     globalThis.removeEventListener("offline", this.#offline);
     clearInterval(this.#awayTimer);
+    this.#direct?.close();
     this.#outbox.close();
     this.#socket.close();
   }
@@ -168,6 +185,8 @@ export class Engine implements Session {
         return this.#applyPresences((kind.value satisfies Presences).presences);
       case "typing":
         return this.#applyTyping(kind.value);
+      case "signalFrom":
+        return this.#direct?.signal(kind.value);
       default: // a newer server's frame: nothing that this version would miss
     }
   }
@@ -187,7 +206,13 @@ export class Engine implements Session {
       const devices = p.devices.map((d) => idFrom(d.device));
       this.#presence.set(idFrom(p.account), { kind, lastSeen: Number(p.lastSeenMs), devices });
     }
+    this.#keepLinks();
     this.#changed();
+  }
+
+  /** Links to the people in view are worth having. */
+  #keepLinks(): void {
+    for (const t of this.#timelines) this.#direct?.view(t.conversation);
   }
 
   #applyTyping(t: Typing): void {
@@ -209,7 +234,8 @@ export class Engine implements Session {
       if (typing !== undefined) clearTimeout(typing);
       this.#typing.delete(m.conversation);
     }
-    const read = [...c.conversations].map((id) => this.#readFacts(id));
+    const read: Promise<void>[] = [...c.conversations].map((id) => this.#readFacts(id));
+    if (this.#direct !== null) read.push(this.#direct.refresh());
     for (const t of this.#timelines) if (c.conversations.has(t.conversation)) read.push(t.refresh());
     Promise.all(read).then(
       () => this.#changed(),
@@ -262,7 +288,7 @@ export class Engine implements Session {
     const conversations: ConversationRow[] = [];
     for (const row of core.conversations.values()) {
       const facts = this.#facts.get(row.id) ?? { unread: 0, preview: null, waiting: 0 };
-      const view = conversationRow(core, row, facts, this.#typing.has(row.id), this.#link());
+      const view = conversationRow(core, row, facts, this.#typing.has(row.id), this.#link(row.id));
       if (view !== null) conversations.push(view);
     }
     conversations.sort((a, b) => b.time - a.time);
@@ -291,9 +317,13 @@ export class Engine implements Session {
     };
   }
 
-  #link(): LinkView {
+  #link(conversation: string): LinkView {
     const path = this.#connection.kind === "connected" ? "relay" : "waiting";
-    return { state: "none", path, delay: 0, protocol: "", port: 0, since: 0 };
+    const none: LinkView = { state: "none", path, delay: 0, protocol: "", port: 0, since: 0 };
+    for (const p of this.#core.people.values()) {
+      if (p.conversation === conversation) return this.#direct?.linkTo(p.account) ?? none;
+    }
+    return none;
   }
 
   // What a person does
@@ -307,6 +337,7 @@ export class Engine implements Session {
       closed: (closed) => this.#timelines.delete(closed),
     });
     this.#timelines.add(t);
+    this.#direct?.view(conversation);
     return t;
   }
 
@@ -333,7 +364,8 @@ export class Engine implements Session {
   }
 
   async send(conversation: string, text: string): Promise<void> {
-    await command(() => writeText(this.#core, conversation, text));
+    const m = await command(() => writeText(this.#core, conversation, text));
+    this.#direct?.offer(m);
     this.#outbox.kick();
   }
 
@@ -518,8 +550,8 @@ export class Engine implements Session {
     this.#socket.retryNow();
   }
 
-  async tryDirect(_account: string): Promise<void> {
-    throw new CommandError("offline");
+  async tryDirect(account: string): Promise<void> {
+    this.#direct?.tryDirect(account);
   }
 
   active(): void {
@@ -531,6 +563,7 @@ export class Engine implements Session {
   }
 
   #checkAway(): void {
+    this.#keepLinks();
     if (this.#away || Date.now() - this.#lastActive < AWAY_AFTER) return;
     this.#away = true;
     this.#tellPresence();
