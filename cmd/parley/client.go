@@ -356,8 +356,8 @@ func (l *listenCmd) listen(ctx context.Context, io stdio, opts peer.Options) err
 }
 
 func (l *listenCmd) show(ctx context.Context, c peer.Peer, out *bufio.Writer, e peer.Event) error {
-	if m, ok := e.(peer.MessageEvent); ok && l.Read && !m.Message.Own && m.Message.Seq > 0 {
-		if err := c.MarkRead(ctx, m.Message.Conversation, m.Message.Seq); err != nil && !errors.Is(err, peer.ErrOffline) {
+	if m, ok := shownMessage(e); ok && l.Read && !m.Own && m.Seq > 0 {
+		if err := c.MarkRead(ctx, m.Conversation, m.Seq); err != nil && !errors.Is(err, peer.ErrOffline) {
 			return err
 		}
 	}
@@ -371,6 +371,17 @@ func (l *listenCmd) show(ctx context.Context, c peer.Peer, out *bufio.Writer, e 
 		_, _ = fmt.Fprintf(out, "%s %s: %s\n", m.Message.Time.Local().Format("15:04"), m.Message.From, m.Message.Text)
 	}
 	return out.Flush()
+}
+
+// shownMessage is the message of an event that may have brought its number: of one that came directly it comes later.
+func shownMessage(e peer.Event) (peer.Message, bool) {
+	switch e := e.(type) {
+	case peer.MessageEvent:
+		return e.Message, true
+	case peer.StateEvent:
+		return e.Message, true
+	}
+	return peer.Message{}, false
 }
 
 type historyCmd struct {

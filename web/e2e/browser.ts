@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import { type Browser, launch, type Page } from "puppeteer-core";
 
-const PROGRAM = resolve(import.meta.dirname, "../../bin/parley");
+export const PROGRAM = resolve(import.meta.dirname, "../../bin/parley");
 
 export type Kind = "chrome" | "firefox";
 
