@@ -184,7 +184,7 @@ export class Direct {
   async #resend(link: Link): Promise<void> {
     const { core } = this.#cfg;
     const conversation = await pairID(core.account, link.account);
-    for (const m of await withStatus(core, "waiting", 0, Number.MAX_SAFE_INTEGER)) {
+    for (const m of await withStatus(core, "waiting")) {
       if (m.conversation === conversation && !m.acked) sendOver(link, m);
     }
   }

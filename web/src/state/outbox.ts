@@ -90,8 +90,8 @@ export function writeText(core: Core, conversation: string, text: string): Promi
   });
 }
 
-/** Own messages that the relay does not have yet, in order of arrival. */
-export async function withStatus(core: Core, status: Status, after = 0, limit = MAX_POST): Promise<StoredMessage[]> {
+/** Messages of a status in order of arrival, those behind `after`; all of them without a limit. */
+export async function withStatus(core: Core, status: Status, after = 0, limit?: number): Promise<StoredMessage[]> {
   const range = IDBKeyRange.bound([status, after], [status, Number.MAX_SAFE_INTEGER], true);
   return core.db.getAllFromIndex("messages", "status", range, limit);
 }
@@ -165,7 +165,7 @@ export class Outbox {
   async #post(): Promise<number> {
     let retry = 0;
     for (let after = 0; ; ) {
-      const waiting = await withStatus(this.#cfg.core, "waiting", after);
+      const waiting = await withStatus(this.#cfg.core, "waiting", after, MAX_POST);
       const unsealed = waiting.find((m) => m.envelope === null); // posted before, and lost by the relay
       if (unsealed !== undefined) {
         await this.#sealAgain(unsealed.conversation);
@@ -239,9 +239,7 @@ export class Outbox {
   /** Seals every waiting message of a conversation under the epoch in force, with the same ids and counters. */
   async #sealAgain(conversation: string): Promise<void> {
     const { core } = this.#cfg;
-    const waiting = (await withStatus(core, "waiting", 0, Number.MAX_SAFE_INTEGER)).filter(
-      (m) => m.conversation === conversation,
-    );
+    const waiting = (await withStatus(core, "waiting")).filter((m) => m.conversation === conversation);
     await core.step(async (s) => {
       const row = s.conversation(conversation);
       if (row === null) return;
@@ -254,7 +252,8 @@ export class Outbox {
 
   /** Gives the relay what came directly and whose sender seems to have vanished before posting it. */
   async #onBehalf(): Promise<void> {
-    const due = (await withStatus(this.#cfg.core, "unrelayed")).filter((m) => Date.now() - m.time > ON_BEHALF);
+    const direct = await withStatus(this.#cfg.core, "unrelayed", 0, MAX_POST);
+    const due = direct.filter((m) => Date.now() - m.time > ON_BEHALF);
     const batch = fit(due);
     if (batch.length === 0) return;
     for (const [i, r] of (await this.#send(batch)).entries()) {
