@@ -97,8 +97,9 @@ func (s *Server) socket(c *gin.Context) {
 	if err != nil {
 		return // the upgrader has answered
 	}
-	if !s.start(newConnection(s, session, hash, ws)) {
-		_ = ws.Close()
+	if conn := newConnection(s, session, hash, ws); !s.start(conn) { // the server closed since the handshake began
+		conn.close(closeRestart, restarting)
+		conn.drain()
 	}
 }
 
