@@ -193,8 +193,6 @@ func (s *session) takeOffer(d *description, from route) error {
 	if err := s.sameFingerprint(d.fingerprint); err != nil {
 		return err
 	}
-	s.remoteGen = d.body.GetGeneration()
-	s.remoteKey, s.remoteList = d.key, d.list
 	ufrag := ufragOf(d.GetSdp())
 	restart := s.remoteUfrag != "" && ufrag != s.remoteUfrag
 	if s.offer != nil {
@@ -202,7 +200,9 @@ func (s *session) takeOffer(d *description, from route) error {
 			return refuse("offer: on a link whose first offer is not answered")
 		}
 		if !s.l.polite() {
+			// The generation is not taken: the answer to the own offer may have been made, and lost, before this offer was.
 			s.note("collision, own offer stands")
+			s.send(&pb.Signal{Link: s.id.Bytes(), Kind: &pb.Signal_Description{Description: s.offer}}, from)
 			return nil
 		}
 		if s.restarting && !restart {
@@ -210,6 +210,8 @@ func (s *session) takeOffer(d *description, from route) error {
 		} // otherwise pion says itself that negotiation is still needed
 		s.forgetOffer()
 	}
+	s.remoteGen = d.body.GetGeneration()
+	s.remoteKey, s.remoteList = d.key, d.list
 	if restart {
 		if from == routeChannel && !s.l.m.cfg.Signals.Connected() {
 			return nil // pion would drop the path that the answer has to take

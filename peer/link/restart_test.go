@@ -1,8 +1,14 @@
 package link
 
 import (
+	"bytes"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/pion/transport/v5/vnet"
 
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
@@ -91,4 +97,53 @@ func TestRestartWithoutServer(t *testing.T) {
 		}
 	}
 	exchange(t, a, b)
+}
+
+// TestLostAnswer loses the answer to an offer of the impolite side, and then the network that it went over: the restart
+// that the polite side offers meanwhile must not keep the repeated answer from being taken.
+func TestLostAnswer(t *testing.T) {
+	n := newInternet(t, commonNAT(), time.Millisecond)
+	move := &roaming{Net: n.homes[0], now: n.homes[0]}
+	_, a, b := pair(t, func(c *Config) {
+		n.config(0, false)(c)
+		c.Net = move
+	}, n.config(1, false))
+	mustOpen(t, a, b)
+	exchange(t, a, b)
+	id := activeID(t, a, b)
+	untilSession(t, b, a, func(s *session) bool { return s.settled() }) // what follows the proof is over
+	n.setFilter(func(c vnet.Chunk) bool { return !strings.HasPrefix(c.SourceAddr().String(), "20.0.1.2:") })
+	var offered []byte
+	onQueue(t, b, a, func(l *Link) {
+		if err := l.active.negotiate(false); err != nil {
+			t.Error(err)
+		}
+		offered = l.active.offerHash
+	})
+	untilSession(t, a, b, func(s *session) bool { return bytes.Equal(s.answerTo, offered) })
+	drain(a)
+	move.move(n.homes[2])
+	a.NetworkChanged()
+	until(t, a, "restarting", isPhase(Restarting))
+	until(t, a, "open again", isPhase(Open))
+	exchange(t, a, b)
+	if activeID(t, a, b) != id {
+		t.Error("another session")
+	}
+}
+
+// untilSession waits until is holds for a's active session with b.
+func untilSession(t *testing.T, a, b *side, is func(*session) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		done := false
+		onQueue(t, a, b, func(l *Link) { done = l.active != nil && is(l.active) })
+		if done {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: never as expected", a.name)
+		}
+		runtime.Gosched()
+	}
 }

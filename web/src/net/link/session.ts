@@ -200,8 +200,13 @@ export class Session {
       }
       return;
     }
+    if (this.#offer !== null && !polite) {
+      // Collision: ours stands. The generation is not taken: the answer to ours may have been made, and lost, before
+      // this offer was.
+      this.#signal({ case: "description", value: this.#offer.description });
+      return;
+    }
     this.#accept(v);
-    if (this.#offer !== null && !polite) return; // collision: ours stands
     this.#offer = null; // the browser rolls it back
     const { sdp, lines } = splitCandidates(v.description.sdp);
     await this.#pc.setRemoteDescription({ type: "offer", sdp });
