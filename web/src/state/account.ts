@@ -7,7 +7,7 @@ import { type DeviceList, nextDeviceList, openDeviceList, signDeviceList } from 
 import { forbidden, WireError } from "../wire/errors.ts";
 import type { MemberKey } from "../wire/grants.ts";
 import { serverHost } from "../wire/host.ts";
-import { newSealPair } from "../wire/hpke.ts";
+import { importSealPair, newSealPair } from "../wire/hpke.ts";
 import { type ID, idBytes, idFrom, newID, pairID } from "../wire/ids.ts";
 import { parseInvitation } from "../wire/invitation.ts";
 import { checkKeyRing, openKeyRing, sealKeyRing, unwrapMaster, wrapMaster } from "../wire/keyring.ts";
@@ -217,7 +217,6 @@ function memberKey(l: DeviceList): MemberKey {
 
 /** An X25519 key whose private half goes into the key ring: 32 random bytes (RFC 7748 §5). */
 async function newAccountKey() {
-  const { importSealPair } = await import("../wire/hpke.ts");
   const seed = randomBytes(KEY_BYTES);
   return { seed, publicKey: (await importSealPair(seed)).publicKey };
 }
