@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
 	"time"
 
 	gproto "google.golang.org/protobuf/proto"
@@ -177,8 +176,8 @@ func (w *writeTx) insertAccount(n NewAccount) (int64, error) {
 		public, name, key, n.Nickname, n.List.GetIdentityKey(), n.List.GetVersion(), n.List.GetGeneration(), n.Admin,
 		p.Params.GetMemoryKib(), p.Params.GetTime(), p.Params.GetParallelism(), p.Params.GetSalt(), p.Params.GetHost(), p.AuthSalt, p.AuthHash,
 		master, ring, w.s.nowMS())
-	if err != nil && isUnique(err) {
-		if strings.Contains(err.Error(), "user_key") {
+	if w.s.dialect.taken(err, "") {
+		if w.s.dialect.taken(err, "user_key") {
 			return 0, proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "the user name %q is taken: choose another", n.UserName)
 		}
 		return 0, proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "this account exists already")
@@ -200,7 +199,7 @@ func (w *writeTx) addDevice(account int64, l *proto.DeviceList, d *pb.DeviceKeys
 	id, err := w.insert(`INSERT INTO devices (public_id, account_id, name, sign_key, seal_key, created_ms, last_used_ms)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`, d.GetDevice(), account, name, d.GetSignKey(), d.GetSealKey(), now, now)
 	if err != nil {
-		if isUnique(err) {
+		if w.s.dialect.taken(err, "") {
 			return 0, proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "this device exists already")
 		}
 		return 0, fmt.Errorf("insert device of list %d: %w", l.GetVersion(), err)

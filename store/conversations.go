@@ -14,7 +14,9 @@ type NewCommit struct {
 	Commit *proto.Commit
 	Chain  []byte // the state after it
 	Grants []*pb.Grant
-	Seq    uint64 // the answer
+
+	Seq     uint64 // the answer, with RelayMS
+	RelayMS int64
 }
 
 // Conversation is one row of conversations.
@@ -53,7 +55,7 @@ func (w *writeTx) insertCommit(n *NewCommit) error {
 		id, err = w.insert(`INSERT INTO conversations (public_id, kind, suite, epoch, head_commit, chain, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 			c.GetConversation(), c.GetKind(), c.GetSuite(), c.GetEpoch(), c.Hash[:], n.Chain, w.s.nowMS())
 		if err != nil {
-			if isUnique(err) {
+			if w.s.dialect.taken(err, "") {
 				return staleHead()
 			}
 			return fmt.Errorf("insert conversation: %w", err)
@@ -81,7 +83,7 @@ func (w *writeTx) insertCommitRows(id int64, n *NewCommit) error {
 	if err != nil {
 		return err
 	}
-	n.Seq = h.seq + 1
+	n.Seq, n.RelayMS = h.seq+1, w.s.nowMS()
 	w.s.heads.forget(id)
 	ids := func(public []byte) (id int64, err error) {
 		err = w.row("SELECT id FROM accounts WHERE public_id = ?", public).Scan(&id)
@@ -97,7 +99,7 @@ func (w *writeTx) insertCommitRows(id int64, n *NewCommit) error {
 		return wrap("read sender", err)
 	}
 	_, err = w.exec("INSERT INTO messages ("+messageColumns+") VALUES "+messageValues, place(id, n.Seq), id, signer, 0, c.Hash[:16], typeCommit,
-		c.GetNumber(), 0, 0, h.counted, counted, nil, nil, nil, c.Hash[:], nil, nil, nil, w.s.nowMS(), 0)
+		c.GetNumber(), 0, 0, h.counted, counted, nil, nil, nil, c.Hash[:], nil, nil, nil, n.RelayMS, 0)
 	if err != nil {
 		return fmt.Errorf("insert event: %w", err)
 	}
@@ -210,15 +212,16 @@ func (s *Store) MoveCursor(ctx context.Context, conversation, account, device in
 			return err
 		}
 		delivered, read = min(max(delivered, read), h.seq), min(read, h.seq)
-		changed, err := w.exec("UPDATE device_cursors SET delivered_seq = MAX(delivered_seq, ?) WHERE device_id = ? AND conversation_id = ?", delivered, device, conversation)
+		changed, err := w.exec("UPDATE device_cursors SET delivered_seq = "+raised("delivered_seq")+" WHERE device_id = ? AND conversation_id = ?",
+			delivered, delivered, device, conversation)
 		if err == nil && changed == 0 {
 			_, err = w.exec("INSERT INTO device_cursors (device_id, conversation_id, delivered_seq) VALUES (?, ?, ?)", device, conversation, delivered)
 		}
 		if err != nil {
 			return fmt.Errorf("move cursor: %w", err)
 		}
-		_, err = w.exec(`UPDATE members SET delivered_seq = MAX(delivered_seq, ?), read_seq = MAX(read_seq, ?)
-			WHERE conversation_id = ? AND account_id = ?`, delivered, read, conversation, account)
+		_, err = w.exec("UPDATE members SET delivered_seq = "+raised("delivered_seq")+", read_seq = "+raised("read_seq")+
+			" WHERE conversation_id = ? AND account_id = ?", delivered, delivered, read, read, conversation, account)
 		if err != nil {
 			return fmt.Errorf("move cursor: %w", err)
 		}
@@ -227,4 +230,9 @@ func (s *Store) MoveCursor(ctx context.Context, conversation, account, device in
 			Scan(&m.DeliveredSeq, &m.ReadSeq))
 	})
 	return m, err
+}
+
+// raised is the greater of a column and an argument that is given twice.
+func raised(column string) string {
+	return "CASE WHEN " + column + " < ? THEN ? ELSE " + column + " END"
 }

@@ -132,17 +132,17 @@ func (w *writeTx) postAll(posts []*Post) error {
 	}
 	err := w.postBatch(posts)
 	if err == nil {
-		_, err = w.exec("RELEASE posts")
+		_, err = w.exec("RELEASE SAVEPOINT posts")
 		return wrap("release", err)
 	}
-	if !isUnique(err) {
+	if !w.s.dialect.taken(err, "") {
 		return err
 	}
 	w.s.heads.clear()
-	if _, err := w.exec("ROLLBACK TO posts"); err != nil {
+	if _, err := w.exec("ROLLBACK TO SAVEPOINT posts"); err != nil {
 		return fmt.Errorf("roll back: %w", err)
 	}
-	if _, err := w.exec("RELEASE posts"); err != nil {
+	if _, err := w.exec("RELEASE SAVEPOINT posts"); err != nil {
 		return fmt.Errorf("release: %w", err)
 	}
 	for _, p := range posts {
@@ -259,8 +259,6 @@ func (w *writeTx) admit(p *Post) (*head, *sender, error) {
 func notFound() error {
 	return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such conversation")
 }
-
-func isUnique(err error) bool { return strings.Contains(err.Error(), "UNIQUE constraint failed") }
 
 // Row is one stored number of a conversation.
 type Row struct {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	gproto "google.golang.org/protobuf/proto"
 
@@ -77,7 +76,7 @@ func (s *Store) KeepAccount(ctx context.Context, account int64, name, key string
 			pw_host = ?, auth_salt = ?, auth_hash = ?, wrapped_master = ?, key_ring = ? WHERE id = ? AND auth_hash IS NULL`,
 			name, key, p.Params.GetMemoryKib(), p.Params.GetTime(), p.Params.GetParallelism(), p.Params.GetSalt(), p.Params.GetHost(),
 			p.AuthSalt, p.AuthHash, master, sealed, account)
-		if err != nil && isUnique(err) && strings.Contains(err.Error(), "user_key") {
+		if w.s.dialect.taken(err, "user_key") {
 			return proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "the user name %q is taken: choose another", name)
 		}
 		if err != nil {

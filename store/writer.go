@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 const (
@@ -117,7 +116,7 @@ func (s *Store) writeGroup(group []*operation) {
 	err := s.runGroup(group, results)
 	if err != nil {
 		s.heads.clear()
-		if full(err) {
+		if s.dialect.full(err) {
 			err = errFull()
 		}
 	}
@@ -127,10 +126,6 @@ func (s *Store) writeGroup(group []*operation) {
 		}
 		op.result <- results[i]
 	}
-}
-
-func full(err error) bool {
-	return strings.Contains(err.Error(), "database or disk is full") || strings.Contains(err.Error(), "no space left")
 }
 
 // runGroup fills results with each operation's own outcome; its error is the whole group's.
@@ -172,11 +167,11 @@ func (w *writeTx) isolated(fn func(*writeTx) error) error {
 	err := fn(w)
 	if err != nil {
 		w.s.heads.clear() // what fn may have cached is not true any more
-		if _, undo := w.exec("ROLLBACK TO op"); undo != nil {
+		if _, undo := w.exec("ROLLBACK TO SAVEPOINT op"); undo != nil {
 			return errors.Join(err, undo)
 		}
 	}
-	if _, release := w.exec("RELEASE op"); release != nil {
+	if _, release := w.exec("RELEASE SAVEPOINT op"); release != nil {
 		return errors.Join(err, release)
 	}
 	return err
