@@ -15,11 +15,10 @@ func (r *Relay) PrepareFirst(ctx context.Context, a, b proto.ID, p *pb.CommitPos
 	if keys == nil {
 		keys = r.lookup(ctx)
 	}
-	chain := proto.NewChain(proto.PairID(a, b))
-	return prepared(chain, p, keys)
+	return r.prepared(proto.NewChain(proto.PairID(a, b)), p, keys)
 }
 
-func prepared(chain *proto.Chain, p *pb.CommitPost, keys proto.Lookup) (*store.NewCommit, error) {
+func (r *Relay) prepared(chain *proto.Chain, p *pb.CommitPost, keys proto.Lookup) (*store.NewCommit, error) {
 	commit, err := chain.CheckPost(p, keys)
 	if err != nil {
 		return nil, err
@@ -29,19 +28,9 @@ func prepared(chain *proto.Chain, p *pb.CommitPost, keys proto.Lookup) (*store.N
 	if err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	return &store.NewCommit{Commit: commit, Chain: state, Grants: p.GetGrants()}, nil
-}
-
-// Committed tells the members of a commit that was stored.
-func (r *Relay) Committed(n *store.NewCommit) {
-	chain, err := proto.RestoreChain(n.Chain)
-	if err != nil {
-		return
-	}
-	r.publishEvent(&access{chain: chain}, &pb.Event{
-		Conversation: n.Commit.GetConversation(), Seq: n.Seq, RelayMs: uint64(n.RelayMS), Hash: n.Commit.Hash[:], //nolint:gosec // positive
-		Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: n.Commit.Signed}},
-	}, n.Grants)
+	n := &store.NewCommit{Commit: commit, Chain: state, Grants: p.GetGrants()}
+	n.Stored = func() { r.publishCommit(n, chain.Members()) }
+	return n, nil
 }
 
 // Commit stores a later commit of a conversation.
@@ -57,13 +46,26 @@ func (r *Relay) Commit(ctx context.Context, caller *store.Session, p *pb.CommitP
 	if proto.ID(m.GetDevice()) != caller.Device {
 		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_FORBIDDEN, "a commit is posted by the device that signed it")
 	}
-	n, err := prepared(a.chain, p, r.lookup(ctx))
+	n, err := r.prepared(a.chain, p, r.lookup(ctx))
 	if err != nil {
 		return nil, err
 	}
 	if err := r.store.Commit(ctx, n); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
-	r.Committed(n)
 	return &pb.Committed{Seq: n.Seq, Hash: n.Commit.Hash[:]}, nil
+}
+
+// publishCommit tells the resulting members of a commit; each grant goes to its own account only.
+func (r *Relay) publishCommit(n *store.NewCommit, members []*pb.Member) {
+	grants := make(map[string]*pb.Grant, len(n.Grants))
+	for _, g := range n.Grants {
+		grants[string(g.GetAccount())] = g
+	}
+	for _, m := range members {
+		r.bus.Publish(proto.ID(m.GetAccount()), &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
+			Conversation: n.Commit.GetConversation(), Seq: n.Seq, RelayMs: uint64(n.RelayMS), Hash: n.Commit.Hash[:], //nolint:gosec // positive
+			Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: n.Commit.Signed, Grant: grants[string(m.GetAccount())]}},
+		}}}}}, nil)
+	}
 }

@@ -9,6 +9,14 @@ import (
 	"github.com/parley-chat/parley/store"
 )
 
+// posting is an envelope on its way: what is stored, and who hears of it.
+type posting struct {
+	*store.Post
+	envelope *pb.Envelope
+	place    *access
+	result   *pb.Posted_Result
+}
+
 // Post stores envelopes and answers for each. It returns after they are durable.
 func (r *Relay) Post(ctx context.Context, caller *store.Session, p *pb.Post) (*pb.Posted, error) {
 	if n := len(p.GetEnvelopes()); n == 0 || n > proto.MaxPost {
@@ -16,64 +24,64 @@ func (r *Relay) Post(ctx context.Context, caller *store.Session, p *pb.Post) (*p
 	}
 	out := &pb.Posted{}
 	var (
+		batch []posting
 		posts []*store.Post
-		index []int
 	)
 	places := make(map[proto.ID]*access)
-	for i, e := range p.GetEnvelopes() {
+	for _, e := range p.GetEnvelopes() {
 		result := &pb.Posted_Result{}
 		out.Results = append(out.Results, result)
-		post, err := r.prepare(ctx, caller, e, places)
+		post, place, err := r.prepare(ctx, caller, e, places)
 		if err != nil {
 			result.Error = r.public(err)
 			continue
 		}
 		result.Id = post.ID.Bytes()
-		posts, index = append(posts, post), append(index, i)
+		batch, posts = append(batch, posting{post, e, place, result}), append(posts, post)
 	}
 	if len(posts) == 0 {
 		return out, nil
 	}
-	if err := r.store.Posts(ctx, posts); err != nil {
+	if err := r.store.Posts(ctx, posts, func() { r.publishPosts(batch) }); err != nil {
 		return nil, fmt.Errorf("post: %w", err)
 	}
-	for i, post := range posts {
-		result := out.GetResults()[index[i]]
-		if post.Err != nil {
-			result.Error = r.public(post.Err)
+	for _, b := range batch {
+		if b.Err != nil {
+			b.result.Error = r.public(b.Err)
 			continue
 		}
-		result.Seq, result.RelayMs = post.Seq, uint64(post.RelayMS) //nolint:gosec // positive
-		if post.Known {
-			continue
-		}
-		e := p.GetEnvelopes()[index[i]]
-		h := &pb.Header{}
-		if err := proto.Unmarshal(e.GetHeader(), h); err != nil {
-			continue
-		}
-		r.publishEvent(places[proto.ID(h.GetConversation())], &pb.Event{
-			Conversation: h.GetConversation(), Seq: post.Seq, RelayMs: uint64(post.RelayMS), Hash: post.Hash, //nolint:gosec // positive
-			Kind: &pb.Event_Envelope{Envelope: e},
-		}, nil)
+		b.result.Seq, b.result.RelayMs = b.Seq, uint64(b.RelayMS) //nolint:gosec // positive
 	}
 	return out, nil
 }
 
+// publishPosts tells the members of what is new in a batch.
+func (r *Relay) publishPosts(batch []posting) {
+	for _, b := range batch {
+		if b.Err != nil || b.Known {
+			continue
+		}
+		r.publish(b.place.chain.Members(), &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
+			Conversation: b.place.Public.Bytes(), Seq: b.Seq, RelayMs: uint64(b.RelayMS), Hash: b.Hash, //nolint:gosec // positive
+			Kind: &pb.Event_Envelope{Envelope: b.envelope},
+		}}}}})
+	}
+}
+
 // prepare makes every check of an envelope that does not depend on what else is being posted.
-func (r *Relay) prepare(ctx context.Context, caller *store.Session, e *pb.Envelope, places map[proto.ID]*access) (*store.Post, error) {
+func (r *Relay) prepare(ctx context.Context, caller *store.Session, e *pb.Envelope, places map[proto.ID]*access) (*store.Post, *access, error) {
 	h, err := proto.ParseEnvelope(e)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if proto.IsBlank(e) {
-		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the envelope is empty")
+		return nil, nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the envelope is empty")
 	}
 	conversation := proto.ID(h.GetConversation())
 	place, ok := places[conversation]
 	if !ok {
 		if place, err = r.authorise(ctx, caller, h.GetConversation()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		places[conversation] = place
 	}
@@ -86,19 +94,19 @@ func (r *Relay) prepare(ctx context.Context, caller *store.Session, e *pb.Envelo
 	}
 	account, device := proto.ID(h.GetAccount()), proto.ID(h.GetDevice())
 	if account == caller.Account && device == caller.Device {
-		return post, nil
+		return post, place, nil
 	}
 	// A recipient posts for a sender who vanished: then the signature decides.
 	key, err := r.lookup(ctx)(account, device)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := proto.VerifyEnvelope(e, key); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if post.Account, err = r.store.AccountID(ctx, account); err != nil {
-		return nil, fmt.Errorf("post: %w", err)
+		return nil, nil, fmt.Errorf("post: %w", err)
 	}
 	post.Device, err = r.store.DeviceID(ctx, device)
-	return post, err
+	return post, place, err
 }

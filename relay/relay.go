@@ -6,8 +6,6 @@ package relay
 import (
 	"log/slog"
 
-	gproto "google.golang.org/protobuf/proto"
-
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 	"github.com/parley-chat/parley/relay/bus"
@@ -40,19 +38,9 @@ func (r *Relay) public(err error) *pb.Error {
 	return proto.Errorf(pb.ErrorCode_ERROR_CODE_INTERNAL, "the server failed: try again").ToProto()
 }
 
-// publishEvent tells every member's connections of a new number; grants go to their own account only.
-func (r *Relay) publishEvent(a *access, e *pb.Event, grants []*pb.Grant) {
-	for _, m := range a.chain.Members() {
-		account := proto.ID(m.GetAccount())
-		mine := e
-		if commit := e.GetCommit(); commit != nil {
-			mine = gproto.CloneOf(e)
-			for _, g := range grants {
-				if proto.ID(g.GetAccount()) == account {
-					mine.GetCommit().Grant = g
-				}
-			}
-		}
-		r.bus.Publish(account, &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{mine}}}}, nil)
+// publish gives a frame to all connections of members.
+func (r *Relay) publish(members []*pb.Member, f *pb.Frame) {
+	for _, m := range members {
+		r.bus.Publish(proto.ID(m.GetAccount()), f, nil)
 	}
 }

@@ -114,7 +114,6 @@ func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 	if err := c.s.Store.AcceptContact(ctx, c.session.AccountID, peer, first); err != nil {
 		return err
 	}
-	c.s.Conversations.Committed(first)
 	c.s.notify(id)
 	c.s.introduce(c.session.Account, id)
 	return nil

@@ -155,7 +155,6 @@ func (s *Server) prepareJoin(ctx context.Context, code string, proof *pb.Signed,
 
 // joined tells both accounts of a contact made by invitation.
 func (s *Server) joined(j *store.Join) {
-	s.Conversations.Committed(j.First)
 	for _, m := range j.First.Commit.GetMembers() {
 		s.notify(proto.ID(m.GetAccount()))
 	}

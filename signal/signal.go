@@ -24,7 +24,6 @@ import (
 // Conversations is what signal needs of the relay.
 type Conversations interface {
 	PrepareFirst(ctx context.Context, a, b proto.ID, p *pb.CommitPost, keys proto.Lookup) (*store.NewCommit, error)
-	Committed(n *store.NewCommit)
 	Post(ctx context.Context, caller *store.Session, p *pb.Post) (*pb.Posted, error)
 	Commit(ctx context.Context, caller *store.Session, p *pb.CommitPost) (*pb.Committed, error)
 	Sync(ctx context.Context, caller *store.Session, q *pb.Sync) (*pb.Page, error)

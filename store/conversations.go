@@ -14,6 +14,7 @@ type NewCommit struct {
 	Commit *proto.Commit
 	Chain  []byte // the state after it
 	Grants []*pb.Grant
+	Stored func() // is called once it is stored, as that of Posts; nil for nobody
 
 	Seq     uint64 // the answer, with RelayMS
 	RelayMS int64
@@ -135,6 +136,7 @@ func (w *writeTx) insertCommitRows(id int64, n *NewCommit) error {
 			return fmt.Errorf("insert grant: %w", err)
 		}
 	}
+	w.after(n.Stored)
 	return nil
 }
 

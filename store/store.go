@@ -42,12 +42,15 @@ type Store struct {
 	clock   func() time.Time
 	logger  *slog.Logger
 	read    *sql.DB
-	db      *sql.DB // one connection, used by the writer only
+	db      *sql.DB  // one connection, used by the writer only
+	server  proto.ID // see ServerID
+
 	queue   chan *operation
-	stop    chan struct{}
+	stop    chan struct{} // closed by Close
+	stopped chan struct{} // closed when nothing is written any more
+	told    chan []func() // from the writer to tellLoop; closed by the writer
 	done    sync.WaitGroup
 	once    sync.Once
-	server  proto.ID // see ServerID
 
 	heads *heads // owned by the writer
 
@@ -74,9 +77,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		dialect: speaks, clock: cfg.Clock, logger: cfg.Logger, read: read, db: db,
-		queue: make(chan *operation, queueSize), stop: make(chan struct{}), heads: newHeads(), ids: make(map[idKey]int64),
+		queue: make(chan *operation, queueSize), stop: make(chan struct{}), stopped: make(chan struct{}),
+		told: make(chan []func(), toldSize), heads: newHeads(), ids: make(map[idKey]int64),
 	}
 	s.done.Go(s.writeLoop)
+	s.done.Go(s.tellLoop)
 	if err := s.loadServerID(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
