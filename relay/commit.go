@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -19,6 +20,9 @@ func (r *Relay) PrepareFirst(ctx context.Context, a, b proto.ID, p *pb.CommitPos
 }
 
 func (r *Relay) prepared(chain *proto.Chain, p *pb.CommitPost, keys proto.Lookup) (*store.NewCommit, error) {
+	if len(p.GetCommit().GetBody()) > maxCommit {
+		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "a commit has at most %d bytes", maxCommit)
+	}
 	commit, err := chain.CheckPost(p, keys)
 	if err != nil {
 		return nil, err
@@ -33,17 +37,23 @@ func (r *Relay) prepared(chain *proto.Chain, p *pb.CommitPost, keys proto.Lookup
 	return n, nil
 }
 
-// Commit stores a later commit of a conversation.
+// maxCommit bounds a commit's body in bytes: 500 members take half of it.
+const maxCommit = 64 << 10
+
+// Commit stores a later commit of a conversation: a member's, or the joining of somebody who has a link.
 func (r *Relay) Commit(ctx context.Context, caller *store.Session, p *pb.CommitPost) (*pb.Committed, error) {
 	m := &pb.Commit{}
 	if err := proto.Unmarshal(p.GetCommit().GetBody(), m); err != nil {
 		return nil, err
 	}
 	a, err := r.authorise(ctx, caller, m.GetConversation())
+	if m.GetJoinByLink() != nil && proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND) {
+		a, err = r.authoriseJoin(ctx, caller, m)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if proto.ID(m.GetDevice()) != caller.Device {
+	if !bytes.Equal(m.GetDevice(), caller.Device[:]) {
 		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_FORBIDDEN, "a commit is posted by the device that signed it")
 	}
 	n, err := r.prepared(a.chain, p, r.lookup(ctx))
@@ -62,10 +72,13 @@ func (r *Relay) publishCommit(n *store.NewCommit, members []*pb.Member) {
 	for _, g := range n.Grants {
 		grants[string(g.GetAccount())] = g
 	}
+	if n.Commit.GetJoinByLink() != nil { // the joiner's devices do not know the conversation yet
+		r.bus.Publish(proto.ID(n.Commit.GetAccount()), &pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}}, proto.ID{})
+	}
 	for _, m := range members {
 		r.bus.Publish(proto.ID(m.GetAccount()), &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
 			Conversation: n.Commit.GetConversation(), Seq: n.Seq, RelayMs: uint64(n.RelayMS), Hash: n.Commit.Hash[:], //nolint:gosec // positive
 			Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: n.Commit.Signed, Grant: grants[string(m.GetAccount())]}},
-		}}}}}, nil)
+		}}}}}, proto.ID{})
 	}
 }

@@ -5,6 +5,7 @@ package relay
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -17,6 +18,7 @@ type Config struct {
 	Store  *store.Store
 	Bus    bus.Bus
 	Logger *slog.Logger
+	Clock  func() time.Time // of links and of what is asked for too often; nil: time.Now
 }
 
 // Relay serves conversations. Its methods are safe for concurrent use.
@@ -24,10 +26,17 @@ type Relay struct {
 	store  *store.Store
 	bus    bus.Bus
 	logger *slog.Logger
+	clock  func() time.Time
+	asked  *asked
 }
 
 // New makes a relay.
-func New(cfg Config) *Relay { return &Relay{store: cfg.Store, bus: cfg.Bus, logger: cfg.Logger} }
+func New(cfg Config) *Relay {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	return &Relay{store: cfg.Store, bus: cfg.Bus, logger: cfg.Logger, clock: cfg.Clock, asked: newAsked()}
+}
 
 // public turns an error into what the caller may see.
 func (r *Relay) public(err error) *pb.Error {
@@ -41,6 +50,6 @@ func (r *Relay) public(err error) *pb.Error {
 // publish gives a frame to all connections of members.
 func (r *Relay) publish(members []*pb.Member, f *pb.Frame) {
 	for _, m := range members {
-		r.bus.Publish(proto.ID(m.GetAccount()), f, nil)
+		r.bus.Publish(proto.ID(m.GetAccount()), f, proto.ID{})
 	}
 }

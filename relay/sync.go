@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	gproto "google.golang.org/protobuf/proto"
 
@@ -19,121 +20,99 @@ func (r *Relay) Sync(ctx context.Context, caller *store.Session, q *pb.Sync) (*p
 		return nil, err
 	}
 	page := &pb.Page{Conversation: q.GetConversation()}
-	if page.HeadSeq, err = r.store.Head(ctx, a.ID); err != nil {
-		return nil, fmt.Errorf("sync: %w", err)
-	}
-	if q.GetKnownSeq() > 0 {
-		hash, err := r.store.HashAt(ctx, a.ID, q.GetKnownSeq())
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil, fmt.Errorf("sync: %w", err)
-		}
-		if string(hash) != string(q.GetKnownHash()) {
-			page.Diverged = true
-			return page, nil
-		}
-	}
-	limit := min(max(int(q.GetLimit()), 1), proto.MaxPage)
-	rows, err := r.store.Page(ctx, a.ID, q.GetAfter(), q.GetBefore(), q.GetBackward(), limit)
-	if err != nil {
-		return nil, fmt.Errorf("sync: %w", err)
-	}
-	if err := r.fill(ctx, caller, a, page, rows, q.GetBackward()); err != nil {
+	if page.Diverged, err = r.diverged(ctx, a, q); err != nil {
 		return nil, err
 	}
-	if len(page.GetEvents()) == 0 && !q.GetBackward() {
-		page.ThroughSeq = max(page.GetHeadSeq(), q.GetAfter())
+	if !page.GetDiverged() {
+		if err := r.fill(ctx, caller, a, page, q); err != nil {
+			return nil, err
+		}
 	}
-	page.State, err = r.state(ctx, caller, a.Conversation)
-	return page, err
+	// The state is read after the rows, so that a client never believes to be at the head when it is not.
+	if page.State, err = r.state(ctx, caller, a.ID); err != nil {
+		return nil, err
+	}
+	page.HeadSeq = page.GetState().GetHeadSeq()
+	return page, nil
 }
 
-// fill puts rows into a page up to its size limit, from the side that was asked for.
-func (r *Relay) fill(ctx context.Context, caller *store.Session, a *access, page *pb.Page, rows []store.Row, backward bool) error {
+// diverged says whether a client has something else stored than the relay.
+func (r *Relay) diverged(ctx context.Context, a *access, q *pb.Sync) (bool, error) {
+	if q.GetKnownSeq() == 0 {
+		return false, nil
+	}
+	hash, err := r.store.HashAt(ctx, a.ID, q.GetKnownSeq())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return false, fmt.Errorf("sync: %w", err)
+	}
+	return string(hash) != string(q.GetKnownHash()), nil
+}
+
+// fill puts events into a page up to its size limit, from the side that was asked for.
+func (r *Relay) fill(ctx context.Context, caller *store.Session, a *access, page *pb.Page, q *pb.Sync) error {
+	backward := q.GetBackward()
+	limit := min(max(int(q.GetLimit()), 1), proto.MaxPage)
+	rows, err := r.store.Page(ctx, a.ID, caller.AccountID, q.GetAfter(), q.GetBefore(), backward, limit)
+	if err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
+	if backward {
+		slices.Reverse(rows)
+	} else {
+		page.ThroughSeq = q.GetAfter()
+	}
 	size := 0
-	events := make([]*pb.Event, 0, len(rows))
 	for i := range rows {
-		row := rows[i]
-		if backward {
-			row = rows[len(rows)-1-i]
-		}
-		e := &pb.Event{Conversation: page.GetConversation(), Seq: row.Seq, RelayMs: uint64(row.RelayMS), Hash: row.Hash} //nolint:gosec // positive
-		if row.Commit {
-			grant, err := r.store.Grant(ctx, a.ID, row.Number, caller.AccountID, caller.Account)
-			if err != nil {
-				return fmt.Errorf("sync: %w", err)
-			}
-			e.Kind = &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: row.BodySigned, Grant: grant}}
-		} else {
-			e.Kind = &pb.Event_Envelope{Envelope: row.Envelope}
-		}
+		e := event(page.GetConversation(), &rows[i])
 		size += gproto.Size(e)
-		if size > proto.MaxPageBytes && len(events) > 0 {
+		if size > proto.MaxPageBytes && len(page.GetEvents()) > 0 {
 			break
 		}
-		events = append(events, e)
+		page.Events = append(page.Events, e)
 		if !backward {
-			page.ThroughSeq = row.Seq
+			page.ThroughSeq = e.GetSeq()
 		}
 	}
 	if backward {
-		for i, j := 0, len(events)-1; i < j; i, j = i+1, j-1 {
-			events[i], events[j] = events[j], events[i]
-		}
+		slices.Reverse(page.GetEvents())
 	}
-	page.Events = events
 	return nil
 }
 
-// state is what the caller's device is told of a conversation.
-func (r *Relay) state(ctx context.Context, caller *store.Session, c *store.Conversation) (*pb.ConversationState, error) {
-	s := &pb.ConversationState{Conversation: c.Public.Bytes(), Kind: c.Kind, Epoch: c.Epoch, HeadCommit: c.HeadCommit, NeedsEpoch: c.NeedsEpoch}
-	var err error
-	if s.HeadSeq, err = r.store.Head(ctx, c.ID); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
+func event(conversation []byte, row *store.Row) *pb.Event {
+	e := &pb.Event{Conversation: conversation, Seq: row.Seq, RelayMs: uint64(row.RelayMS), Hash: row.Hash} //nolint:gosec // positive
+	if row.Commit != nil {
+		e.Kind = &pb.Event_Commit{Commit: commitEvent(row.Commit)}
+	} else {
+		e.Kind = &pb.Event_Envelope{Envelope: row.Envelope}
 	}
-	members, err := r.store.Members(ctx, c.ID)
-	if err != nil {
-		return nil, fmt.Errorf("state: %w", err)
-	}
-	for _, m := range members {
-		s.Members = append(s.Members, &pb.MemberState{Account: m.Account.Bytes(), DeliveredSeq: m.DeliveredSeq, ReadSeq: m.ReadSeq})
-		if m.Account == caller.Account {
-			s.ReadSeq, s.JoinedSeq = m.ReadSeq, m.JoinedSeq
-		}
-	}
-	if s.DeliveredSeq, err = r.store.DeliveredTo(ctx, caller.DeviceID, c.ID); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
-	}
-	s.Unread, err = r.store.Unread(ctx, c.ID, caller.AccountID, s.GetReadSeq())
-	return s, err
+	return e
 }
 
-// State is what the caller's device is told of one of its conversations.
-func (r *Relay) State(ctx context.Context, caller *store.Session, conversation proto.ID) (*pb.ConversationState, error) {
-	a, err := r.authorise(ctx, caller, conversation[:])
+func commitEvent(c *store.StoredCommit) *pb.CommitEvent {
+	return &pb.CommitEvent{Commit: c.Signed, Grant: c.Grant}
+}
+
+// Commits reads the chain from a commit number on.
+func (r *Relay) Commits(ctx context.Context, caller *store.Session, q *pb.CommitsRequest) (*pb.Commits, error) {
+	a, err := r.authorise(ctx, caller, q.GetConversation())
 	if err != nil {
 		return nil, err
 	}
-	return r.state(ctx, caller, a.Conversation)
-}
-
-// Behind returns the conversations with something that the caller's device has not acknowledged.
-func (r *Relay) Behind(ctx context.Context, caller *store.Session) ([]*pb.ConversationState, error) {
-	ids, err := r.store.ConversationsOf(ctx, caller.AccountID)
+	rows, err := r.store.Commits(ctx, a.ID, caller.AccountID, q.GetFromNumber(), proto.MaxPage)
 	if err != nil {
-		return nil, fmt.Errorf("states: %w", err)
+		return nil, fmt.Errorf("commits: %w", err)
 	}
-	var all []*pb.ConversationState
-	for _, id := range ids {
-		c, err := r.store.Conversation(ctx, id)
-		if err != nil {
-			return nil, fmt.Errorf("states: %w", err)
+	out := &pb.Commits{Conversation: q.GetConversation(), More: len(rows) == proto.MaxPage}
+	size := 0
+	for i := range rows {
+		e := commitEvent(&rows[i])
+		size += gproto.Size(e)
+		if size > proto.MaxPageBytes && i > 0 {
+			out.More = true
+			break
 		}
-		s, err := r.state(ctx, caller, c)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, s)
+		out.Commits = append(out.Commits, e)
 	}
-	return all, nil
+	return out, nil
 }

@@ -92,13 +92,6 @@ func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 	if err != nil {
 		return err
 	}
-	relation, err := c.s.Store.Contact(ctx, c.session.AccountID, peer)
-	if err != nil {
-		return err
-	}
-	if relation.State == pb.ContactState_CONTACT_STATE_NONE { // declining strangers would make them hear of it
-		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "they did not ask to become a contact")
-	}
 	if !q.GetAccept() {
 		if err := c.s.Store.DeclineContact(ctx, c.session.AccountID, peer); err != nil {
 			return err
@@ -119,6 +112,8 @@ func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 	return nil
 }
 
+const maxInvitation = 4 << 10 // bytes of an invitation, and of what is sealed in it
+
 func (c *connection) createInvitation(ctx context.Context, q *pb.CreateInvitation) error {
 	inv, err := proto.OpenInvitation(q.GetInvitation(), func(account, device proto.ID) (ed25519.PublicKey, error) {
 		d, err := c.s.Store.Device(ctx, device)
@@ -134,7 +129,7 @@ func (c *connection) createInvitation(ctx context.Context, q *pb.CreateInvitatio
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "an invitation lasts at most %d days", int(proto.MaxInvitationLife.Hours()/24))
 	}
 	sealed, err := gproto.Marshal(q.GetSealed())
-	if err != nil || len(sealed) > 4096 {
+	if err != nil || len(sealed) > maxInvitation || len(q.GetInvitation().GetBody()) > maxInvitation {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "the invitation is too large")
 	}
 	return c.s.Store.CreateInvitation(ctx, store.Invitation{
@@ -197,7 +192,7 @@ func (c *connection) deviceLists(ctx context.Context, q *pb.GetDeviceLists) (*pb
 			}
 			continue
 		}
-		lists, err := c.s.Store.DeviceLists(ctx, peer)
+		lists, err := c.s.Store.DeviceLists(ctx, peer, proto.MaxPageBytes-gproto.Size(out))
 		if err != nil {
 			return nil, err
 		}

@@ -53,6 +53,9 @@ func (s *Server) newAccount(ctx context.Context, req *pb.RegisterRequest) (*stor
 	if err != nil {
 		return nil, err
 	}
+	if err := checkListSize(list); err != nil {
+		return nil, err
+	}
 	if list.GetVersion() != 1 || len(list.GetDevices()) != 1 {
 		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a new account starts with one device in list version 1")
 	}

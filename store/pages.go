@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
@@ -27,19 +28,18 @@ func place(conversation int64, seq uint64) int64 {
 
 func seqOf(place int64) uint64 { return uint64(place) & maxSeq } //nolint:gosec // places are positive
 
-// Row is one stored number of a conversation.
+// Row is one stored number of a conversation: an envelope or a commit.
 type Row struct {
-	Seq        uint64
-	RelayMS    int64
-	Hash       []byte
-	Commit     bool
-	Number     uint64 // of a commit
-	Envelope   *pb.Envelope
-	BodySigned *pb.Signed // of a commit
+	Seq      uint64
+	RelayMS  int64
+	Hash     []byte
+	Envelope *pb.Envelope
+	Commit   *StoredCommit
 }
 
-// Page reads up to limit numbers after (or, backward, before) a sequence number, ascending.
-func (s *Store) Page(ctx context.Context, conversation int64, after, before uint64, backward bool, limit int) ([]Row, error) {
+// Page reads up to limit numbers after (or, backward, before) a sequence number, ascending, with the grants
+// for an account.
+func (s *Store) Page(ctx context.Context, conversation, account int64, after, before uint64, backward bool, limit int) ([]Row, error) {
 	low, high, order := place(conversation, after), place(conversation+1, 0), "ASC"
 	if backward {
 		low, order = place(conversation, 0), "DESC"
@@ -48,9 +48,10 @@ func (s *Store) Page(ctx context.Context, conversation int64, after, before uint
 		}
 	}
 	rows, err := s.read.QueryContext(ctx, `SELECT m.place, m.relay_ms, m.hash, m.type, m.epoch, m.header, m.ciphertext, m.signature,
-		m.ciphertext_hash, c.body, c.signature FROM messages m
+		m.ciphertext_hash, c.body, c.signature, `+grantColumns+` FROM messages m JOIN accounts a ON a.id = ?
 		LEFT JOIN commits c ON m.type = 1 AND c.conversation_id = m.conversation_id AND c.number = m.epoch
-		WHERE m.place > ? AND m.place < ? ORDER BY m.place `+order+" LIMIT ?", low, high, limit)
+		LEFT JOIN grants g ON m.type = 1 AND g.conversation_id = m.conversation_id AND g.epoch = m.epoch AND g.account_id = a.id
+		WHERE m.place > ? AND m.place < ? ORDER BY m.place `+order+" LIMIT ?", account, low, high, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read page: %w", err)
 	}
@@ -67,32 +68,35 @@ func (s *Store) Page(ctx context.Context, conversation int64, after, before uint
 		return nil, fmt.Errorf("read page: %w", err)
 	}
 	if backward {
-		for i, j := 0, len(page)-1; i < j; i, j = i+1, j-1 {
-			page[i], page[j] = page[j], page[i]
-		}
+		slices.Reverse(page)
 	}
 	return page, nil
 }
 
 func scanRow(rows *sql.Rows) (Row, error) {
 	var (
-		r                                                   Row
-		at                                                  int64
-		kind                                                int
-		header, ciphertext, signature, sum, body, commitSig []byte
+		r          Row
+		at, number int64
+		kind       int
+		e          = &pb.Envelope{}
+		commit     = &pb.Signed{}
+		sum        []byte
+		g          scannedGrant
 	)
-	if err := rows.Scan(&at, &r.RelayMS, &r.Hash, &kind, &r.Number, &header, &ciphertext, &signature, &sum, &body, &commitSig); err != nil {
+	err := rows.Scan(&at, &r.RelayMS, &r.Hash, &kind, &number, &e.Header, &e.Ciphertext, &e.Signature, &sum, &commit.Body, &commit.Signature,
+		&g.account, &g.generation, &g.enc, &g.ciphertext)
+	if err != nil {
 		return r, err //nolint:wrapcheck // the caller names the operation
 	}
-	r.Seq, r.Commit = seqOf(at), kind == typeCommit
-	if r.Commit {
-		r.BodySigned = &pb.Signed{Body: body, Signature: commitSig}
+	r.Seq = seqOf(at)
+	if kind == typeCommit {
+		r.Commit = &StoredCommit{Number: uint64(number), Signed: commit, Grant: g.grant()} //nolint:gosec // positive
 		return r, nil
 	}
-	r.Envelope = &pb.Envelope{Header: header, Ciphertext: ciphertext, Signature: signature}
-	if ciphertext == nil {
-		r.Envelope.CiphertextHash = sum
+	if e.GetCiphertext() == nil {
+		e.CiphertextHash = sum
 	}
+	r.Envelope = e
 	return r, nil
 }
 
@@ -101,42 +105,6 @@ func (s *Store) HashAt(ctx context.Context, conversation int64, seq uint64) ([]b
 	var hash []byte
 	err := s.read.QueryRowContext(ctx, "SELECT hash FROM messages WHERE place = ?", place(conversation, seq)).Scan(&hash)
 	return hash, wrap("read hash", err)
-}
-
-// Head returns the newest number of a conversation, 0 when it has none.
-func (s *Store) Head(ctx context.Context, conversation int64) (uint64, error) {
-	var at int64
-	err := s.read.QueryRowContext(ctx, "SELECT place FROM messages WHERE place > ? AND place < ? ORDER BY place DESC LIMIT 1",
-		place(conversation, 0), place(conversation+1, 0)).Scan(&at)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
-	return seqOf(at), wrap("read head", err)
-}
-
-// Unread counts what counts after a read number and was written by others: a few index seeks, however
-// many messages there are.
-func (s *Store) Unread(ctx context.Context, conversation, account int64, read uint64) (uint64, error) {
-	end := place(conversation+1, 0)
-	all, err := s.countAt(ctx, "SELECT counted FROM messages WHERE place > ? AND place < ? ORDER BY place DESC LIMIT 1", place(conversation, 0), end)
-	if err != nil {
-		return 0, err
-	}
-	allRead, err := s.countAt(ctx, "SELECT counted FROM messages WHERE place > ? AND place <= ? ORDER BY place DESC LIMIT 1",
-		place(conversation, 0), place(conversation, read))
-	if err != nil {
-		return 0, err
-	}
-	const own = "SELECT sender_counted FROM messages WHERE conversation_id = ? AND account_id = ? AND place <= ? ORDER BY place DESC LIMIT 1"
-	mine, err := s.countAt(ctx, own, conversation, account, end)
-	if err != nil {
-		return 0, err
-	}
-	mineRead, err := s.countAt(ctx, own, conversation, account, place(conversation, read))
-	if err != nil {
-		return 0, err
-	}
-	return (all - allRead) - (mine - mineRead), nil
 }
 
 func (s *Store) countAt(ctx context.Context, query string, args ...any) (uint64, error) {
