@@ -195,8 +195,8 @@ type StoredCommit struct {
 // Commits reads up to limit commits of a conversation from a number on, with the grants for an account.
 func (s *Store) Commits(ctx context.Context, conversation, account int64, from uint64, limit int) ([]StoredCommit, error) {
 	rows, err := s.read.QueryContext(ctx, "SELECT c.number, c.body, c.signature, "+grantColumns+` FROM commits c
-		JOIN accounts a ON a.id = ?
-		LEFT JOIN grants g ON g.conversation_id = c.conversation_id AND g.epoch = c.number AND g.account_id = a.id
+		LEFT JOIN grants g ON g.conversation_id = c.conversation_id AND g.epoch = c.number AND g.account_id = ?
+		LEFT JOIN accounts a ON a.id = g.account_id
 		WHERE c.conversation_id = ? AND c.number >= ? ORDER BY c.number LIMIT ?`, account, conversation, int64(min(from, maxSeq)), limit) //nolint:gosec // not above maxSeq
 	if err != nil {
 		return nil, fmt.Errorf("read commits: %w", err)

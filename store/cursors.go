@@ -16,13 +16,8 @@ type Progress struct {
 // moves the account, moved is called as that of Posts. It fails with not_found for who is no member.
 func (s *Store) MoveCursor(ctx context.Context, conversation, account, device int64, delivered, read uint64, moved func(Progress)) error {
 	return s.write(ctx, func(w *writeTx) error {
-		h, err := w.head(conversation)
-		if err != nil {
-			return err
-		}
-		delivered, read := min(max(delivered, read), h.seq), min(read, h.seq)
 		var was Progress
-		err = w.row("SELECT delivered_seq, read_seq FROM members WHERE conversation_id = ? AND account_id = ? AND left_seq = 0", conversation, account).
+		err := w.row("SELECT delivered_seq, read_seq FROM members WHERE conversation_id = ? AND account_id = ? AND left_seq = 0", conversation, account).
 			Scan(&was.DeliveredSeq, &was.ReadSeq)
 		if errors.Is(err, sql.ErrNoRows) {
 			return notFound()
@@ -30,6 +25,11 @@ func (s *Store) MoveCursor(ctx context.Context, conversation, account, device in
 		if err != nil {
 			return fmt.Errorf("read member: %w", err)
 		}
+		h, err := w.head(conversation)
+		if err != nil {
+			return err
+		}
+		delivered, read := min(max(delivered, read), h.seq), min(read, h.seq)
 		if err := w.deliver(conversation, device, delivered); err != nil {
 			return err
 		}

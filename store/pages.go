@@ -37,6 +37,13 @@ type Row struct {
 	Commit   *StoredCommit
 }
 
+const pageQuery = `SELECT m.place, m.relay_ms, m.hash, m.type, m.epoch, m.header, m.ciphertext, m.signature,
+	m.ciphertext_hash, c.body, c.signature, ` + grantColumns + ` FROM messages m
+	LEFT JOIN commits c ON m.type = 1 AND c.conversation_id = m.conversation_id AND c.number = m.epoch
+	LEFT JOIN grants g ON m.type = 1 AND g.conversation_id = m.conversation_id AND g.epoch = m.epoch AND g.account_id = ?
+	LEFT JOIN accounts a ON a.id = g.account_id
+	WHERE m.place > ? AND m.place < ? ORDER BY m.place `
+
 // Page reads up to limit numbers after (or, backward, before) a sequence number, ascending, with the grants
 // for an account.
 func (s *Store) Page(ctx context.Context, conversation, account int64, after, before uint64, backward bool, limit int) ([]Row, error) {
@@ -47,11 +54,7 @@ func (s *Store) Page(ctx context.Context, conversation, account int64, after, be
 			high = place(conversation, before)
 		}
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT m.place, m.relay_ms, m.hash, m.type, m.epoch, m.header, m.ciphertext, m.signature,
-		m.ciphertext_hash, c.body, c.signature, `+grantColumns+` FROM messages m JOIN accounts a ON a.id = ?
-		LEFT JOIN commits c ON m.type = 1 AND c.conversation_id = m.conversation_id AND c.number = m.epoch
-		LEFT JOIN grants g ON m.type = 1 AND g.conversation_id = m.conversation_id AND g.epoch = m.epoch AND g.account_id = a.id
-		WHERE m.place > ? AND m.place < ? ORDER BY m.place `+order+" LIMIT ?", account, low, high, limit)
+	rows, err := s.read.QueryContext(ctx, pageQuery+order+" LIMIT ?", account, low, high, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read page: %w", err)
 	}
