@@ -28,6 +28,8 @@ type Relay struct {
 	logger *slog.Logger
 	clock  func() time.Time
 	asked  *asked
+
+	stateBytes int // maxStateBytes, less in tests
 }
 
 // New makes a relay.
@@ -35,7 +37,7 @@ func New(cfg Config) *Relay {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	return &Relay{store: cfg.Store, bus: cfg.Bus, logger: cfg.Logger, clock: cfg.Clock, asked: newAsked()}
+	return &Relay{store: cfg.Store, bus: cfg.Bus, logger: cfg.Logger, clock: cfg.Clock, asked: newAsked(), stateBytes: maxStateBytes}
 }
 
 // public turns an error into what the caller may see.

@@ -14,7 +14,7 @@ import (
 
 const (
 	statesAtOnce  = 64       // conversations in one query
-	maxStateBytes = 64 << 10 // of the states of one answer, but for the last
+	maxStateBytes = 48 << 10 // of the states of one answer, but for the last
 )
 
 // state is what the caller's device is told of a conversation.
@@ -60,7 +60,7 @@ func (r *Relay) States(ctx context.Context, caller *store.Session, after int64) 
 		for i := range page {
 			s := stateOf(&page[i])
 			states, after = append(states, s), page[i].ID
-			if size += gproto.Size(s); size > maxStateBytes {
+			if size += gproto.Size(s); size > r.stateBytes {
 				return states, after, nil
 			}
 		}

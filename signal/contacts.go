@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -89,6 +90,9 @@ func (c *connection) ask(ctx context.Context, q *pb.AskContact) error {
 
 func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 	peer, id, err := c.peer(ctx, q.GetAccount())
+	if proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND) {
+		return store.DidNotAsk() // as everybody who did not: nothing tells whether they exist
+	}
 	if err != nil {
 		return err
 	}
@@ -99,6 +103,9 @@ func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 		c.s.notify(id)
 		c.s.part(c.session.Account, id)
 		return nil
+	}
+	if relation, err := c.s.Store.Contact(ctx, c.session.AccountID, peer); err != nil || relation.State != pb.ContactState_CONTACT_STATE_ASKING {
+		return cmp.Or(err, store.DidNotAsk())
 	}
 	first, err := c.s.Conversations.PrepareFirst(ctx, c.session.Account, id, q.GetFirstCommit(), nil)
 	if err != nil {

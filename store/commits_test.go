@@ -124,14 +124,11 @@ func testCommitsChecked(t *testing.T, open opener) {
 }
 
 func testJoin(t *testing.T, open opener) {
-	c := newClock()
-	s := open(t, c)
+	s := open(t, newClock())
 	ctx := t.Context()
 	anna, berta, carla := storetest.Register(t, s, "anna"), storetest.Register(t, s, "berta"), storetest.Register(t, s, "carla")
 	group := anna.NewGroup()
-	link := storetest.NewLink(2, uint64(c.Now().Add(time.Hour).UnixMilli()))
-	group.Chain = group.Chain.Clone()
-	link.Expires = 1000 // the commits' own time is 1
+	link := storetest.NewLink(2, 1000)
 	group.Store(anna, group.SetLink(anna, link, anna))
 	ok(t, s.Posts(ctx, []*store.Post{anna.Post(group, anna.Text(group, "before"))}, nil))
 

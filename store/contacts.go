@@ -143,7 +143,7 @@ func (s *Store) AcceptContact(ctx context.Context, account, peer int64, first *N
 			return err
 		}
 		if state != pb.ContactState_CONTACT_STATE_ASKING {
-			return didNotAsk()
+			return DidNotAsk()
 		}
 		return w.connect(account, peer, nil, first)
 	})
@@ -169,7 +169,7 @@ func (s *Store) DeclineContact(ctx context.Context, account, peer int64) error {
 		}
 		switch state {
 		case pb.ContactState_CONTACT_STATE_NONE: // to decline strangers would make them hear of it
-			return didNotAsk()
+			return DidNotAsk()
 		case pb.ContactState_CONTACT_STATE_ACCEPTED:
 			if err := w.closePair(account, peer); err != nil {
 				return err
@@ -183,6 +183,7 @@ func (s *Store) DeclineContact(ctx context.Context, account, peer int64) error {
 	})
 }
 
-func didNotAsk() error {
+// DidNotAsk is the answer to accepting or declining somebody who did not ask.
+func DidNotAsk() error {
 	return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "they did not ask to become a contact")
 }

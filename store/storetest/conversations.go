@@ -14,6 +14,7 @@ type Conversation struct {
 	ID     int64
 	Public proto.ID
 	Chain  *proto.Chain
+	TimeMS uint64 // of commits that are made here; 0: 1
 
 	owner *Person
 }
@@ -104,9 +105,7 @@ func (c *Conversation) Change(by *Person, change *pb.Commit, members ...*Person)
 	}
 	m.Number, m.Previous = c.Chain.Epoch()+1, c.Chain.Head()
 	m.Epoch = m.GetNumber()
-	if m.GetTimeMs() == 0 {
-		m.TimeMs = 1
-	}
+	m.TimeMs = max(c.TimeMS, 1)
 	key := proto.RandomKey()
 	hash := proto.Hash(proto.LabelEpochKey, m.GetConversation(), proto.U64(m.GetEpoch()), key)
 	m.EpochKeyHash = hash[:]
@@ -218,3 +217,6 @@ func (p *Person) Post(c *Conversation, e *pb.Envelope) *store.Post {
 		Signature: e.GetSignature(), Hash: hash[:], ReplacesDevice: h.GetReplaces().GetDevice(), ReplacesID: h.GetReplaces().GetId(),
 	}
 }
+
+// Public is the link's key as the chain has it.
+func (l *Link) Public() ed25519.PublicKey { return public(l.Key) }
