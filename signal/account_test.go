@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	gproto "google.golang.org/protobuf/proto"
@@ -186,53 +184,6 @@ func TestUpdateDevicesRefuses(t *testing.T) {
 	a.update(a.revocation(lost.id), berta.token).refused(http.StatusForbidden, pb.ErrorCode_ERROR_CODE_FORBIDDEN)
 	a.list = before
 	a.update(a.revocation(lost.id), a.token).want(http.StatusNoContent, nil) // nothing of the above had an effect
-}
-
-func TestICE(t *testing.T) {
-	servers := &pb.IceServers{Servers: []*pb.IceServer{{Urls: []string{"turn:turn.example"}, Username: "u", Credential: "c"}}, ExpiresMs: 1}
-	turn := &turnServer{servers: servers}
-	w := newWorld(t, func(c *signal.Config) {
-		c.ICE = turn
-	})
-	anna := w.register("anna")
-	s := anna.connect(anna.device)
-	if !gproto.Equal(s.welcome.GetIce(), servers) || !gproto.Equal(s.ok(ice()).GetIceServers(), servers) {
-		t.Error("the servers are not the configured ones")
-	}
-	own := turnUser{anna.id, anna.device.id}
-	if asked, _ := turn.seen(); len(asked) != 2 || asked[0] != own || asked[1] != own {
-		t.Errorf("credentials were made for %v", asked)
-	}
-}
-
-// turnUser is whom TURN credentials belong to.
-type turnUser struct{ account, device proto.ID }
-
-// turnServer notes whose credentials it makes and revokes.
-type turnServer struct {
-	servers *pb.IceServers
-
-	mu             sync.Mutex
-	asked, revoked []turnUser
-}
-
-func (s *turnServer) Servers(account, device proto.ID) *pb.IceServers {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked = append(s.asked, turnUser{account, device})
-	return s.servers
-}
-
-func (s *turnServer) Revoke(account, device proto.ID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.revoked = append(s.revoked, turnUser{account, device})
-}
-
-func (s *turnServer) seen() (asked, revoked []turnUser) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.asked), slices.Clone(s.revoked)
 }
 
 func TestWeb(t *testing.T) {

@@ -102,7 +102,7 @@ func newWorld(t testing.TB, change ...func(*signal.Config)) *world {
 	w.url = "http://" + w.web.Listener.Addr().String()
 	local := bus.NewLocal()
 	cfg := signal.Config{
-		Store: w.store, Conversations: relay.New(relay.Config{Store: w.store, Bus: local, Logger: logger}), Hints: hints{local},
+		Store: w.store, Conversations: relay.New(relay.Config{Store: w.store, Bus: local, Logger: logger, Clock: w.clock.Now}), Hints: hints{local},
 		Logger: logger, Registration: signal.Open, URL: w.url, Version: "test", Clock: w.clock.Now,
 	}
 	for _, c := range change {

@@ -75,7 +75,7 @@ func (c *connection) nextStates(ctx context.Context, g *greeting) ([]*pb.Convers
 // nextPresences takes as many contacts who are there from a greeting as fit into a frame.
 func (c *connection) nextPresences(g *greeting) []*pb.Presence {
 	var all []*pb.Presence
-	for size := 0; len(g.peers) > 0 && size <= maxPresenceBytes; g.peers = g.peers[1:] {
+	for size := 0; len(g.peers) > 0 && size <= c.s.presences; g.peers = g.peers[1:] {
 		if p := c.s.presence(g.peers[0]); len(p.GetDevices()) > 0 {
 			all = append(all, p)
 			size += gproto.Size(p)

@@ -106,6 +106,7 @@ type Server struct {
 	lookups   *throttle // invitations an address asked for in vain
 	budgets   *budgets
 	nameKey   []byte // makes salts for names that do not exist
+	presences int    // bytes of a frame of them; maxPresenceBytes, less in tests
 
 	mu     sync.Mutex
 	closed bool           // no more sockets
@@ -136,7 +137,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	cfg.Timing = cfg.Timing.withDefaults()
 	cfg.URL = strings.TrimSuffix(cfg.URL, "/")
 	return &Server{
-		Config: cfg, host: host, hub: newHub(), budgets: newBudgets(), nameKey: key,
+		Config: cfg, host: host, hub: newHub(), budgets: newBudgets(), nameKey: key, presences: maxPresenceBytes,
 		logins: newThrottle(cfg.Clock), addresses: newThrottle(cfg.Clock), lookups: newThrottle(cfg.Clock),
 	}, nil
 }
