@@ -121,6 +121,7 @@ func TestJoinRefuses(t *testing.T) {
 		"no joining at all":            group.Rekey(stranger, owner, member),
 		"making it anew":               group.Change(stranger, &pb.Commit{Kind: pb.ConversationKind_CONVERSATION_KIND_GROUP, Change: &pb.Commit_Create_{Create: &pb.Commit_Create{}}}, stranger),
 		"a link whose key is not used": swapLink(group, stranger, link, owner, member),
+		"what vouches for another":     swapJoin(group, stranger, link, borrowed, owner, member),
 	} {
 		if got := visible(notAllowed(t, join(stranger, p))); got != want {
 			t.Errorf("%s gives %s, a group that does not exist %s", name, got, want)
@@ -148,6 +149,18 @@ func swapLink(c *storetest.Conversation, by *storetest.Person, link *storetest.L
 		panic(err)
 	}
 	m.GetJoinByLink().LinkKey = link.Public()
+	p.Commit = storetest.Must(proto.SignMessage(by.Sign, proto.LabelCommit, m))
+	return p
+}
+
+// swapJoin is a joining with what a link's holder signed for somebody else.
+func swapJoin(c *storetest.Conversation, by *storetest.Person, link *storetest.Link, other *pb.CommitPost, members ...*storetest.Person) *pb.CommitPost {
+	theirs, m := &pb.Commit{}, &pb.Commit{}
+	p := c.Join(by, link, members...)
+	if proto.Unmarshal(other.GetCommit().GetBody(), theirs) != nil || proto.Unmarshal(p.GetCommit().GetBody(), m) != nil {
+		panic("a commit does not parse")
+	}
+	m.GetJoinByLink().LinkJoin = theirs.GetJoinByLink().GetLinkJoin()
 	p.Commit = storetest.Must(proto.SignMessage(by.Sign, proto.LabelCommit, m))
 	return p
 }

@@ -2,14 +2,21 @@ package store
 
 import "context"
 
-// InOperation runs fn as one operation of the writer, with a way to run any statement.
-func (s *Store) InOperation(ctx context.Context, fn func(exec func(string, ...any) error) error) error {
-	return s.write(ctx, func(w *writeTx) error {
-		return fn(func(statement string, args ...any) error {
-			_, err := w.exec(statement, args...)
-			return err
-		})
-	})
+// Operation is one operation of the writer.
+type Operation struct{ w *writeTx }
+
+// Exec runs any statement.
+func (o Operation) Exec(statement string, args ...any) error {
+	_, err := o.w.exec(statement, args...)
+	return err
+}
+
+// After is writeTx.after.
+func (o Operation) After(fn func()) { o.w.after(fn) }
+
+// InOperation runs fn as one operation of the writer.
+func (s *Store) InOperation(ctx context.Context, fn func(Operation) error) error {
+	return s.write(ctx, func(w *writeTx) error { return fn(Operation{w}) })
 }
 
 // SeekingQueries are those that have to be as quick with ten million messages, with arguments.

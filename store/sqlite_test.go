@@ -121,8 +121,8 @@ func TestFull(t *testing.T) {
 	ctx := t.Context()
 	limit := func(pages int) {
 		t.Helper()
-		ok(t, s.InOperation(ctx, func(exec func(string, ...any) error) error {
-			return exec(fmt.Sprint("PRAGMA max_page_count = ", pages))
+		ok(t, s.InOperation(ctx, func(o store.Operation) error {
+			return o.Exec(fmt.Sprint("PRAGMA max_page_count = ", pages))
 		}))
 	}
 	large := strings.Repeat("x", proto.MaxText)
@@ -165,7 +165,7 @@ func TestTransactionEnded(t *testing.T) {
 	started, release := make(chan bool), make(chan bool)
 	answers := make(chan error, 4)
 	go func() {
-		answers <- s.InOperation(ctx, func(func(string, ...any) error) error { started <- true; <-release; return nil })
+		answers <- s.InOperation(ctx, func(store.Operation) error { started <- true; <-release; return nil })
 	}()
 	<-started // the writer is busy: what comes now is one group
 	queued := func(fn func() error) {
@@ -177,8 +177,8 @@ func TestTransactionEnded(t *testing.T) {
 	}
 	queued(func() error { return s.SetNickname(context.Background(), anna.Session.AccountID, "before") })
 	queued(func() error {
-		return s.InOperation(context.Background(), func(exec func(string, ...any) error) error {
-			return errors.Join(exec("UPDATE accounts SET nickname = 'within'"), exec("ROLLBACK"), errors.New("no room"))
+		return s.InOperation(context.Background(), func(o store.Operation) error {
+			return errors.Join(o.Exec("UPDATE accounts SET nickname = 'within'"), o.Exec("ROLLBACK"), errors.New("no room"))
 		})
 	})
 	queued(func() error { return s.SetNickname(context.Background(), berta.Session.AccountID, "after") })
@@ -202,12 +202,14 @@ func TestTransactionEnded(t *testing.T) {
 func TestFailedOperation(t *testing.T) {
 	_, s, anna, _, pair := pairOf(t, openSQLite)
 	post(t, s, anna, pair, anna.Text(pair, "one"))
-	err := s.InOperation(t.Context(), func(exec func(string, ...any) error) error {
-		return errors.Join(exec("UPDATE accounts SET nickname = 'x'"), errors.New("no"))
+	err := s.InOperation(t.Context(), func(o store.Operation) error {
+		o.After(func() { t.Error("told of what failed") })
+		return errors.Join(o.Exec("UPDATE accounts SET nickname = 'x'"), errors.New("no"))
 	})
 	equal(t, "its error", err != nil, true)
 	a, err := s.Account(t.Context(), anna.ID)
 	ok(t, err)
 	equal(t, "the nickname", a.Nickname, "Nick anna")
 	equal(t, "the next number", post(t, s, anna, pair, anna.Text(pair, "two"))[0].Seq, 3)
+	ok(t, s.Close())
 }
