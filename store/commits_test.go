@@ -106,10 +106,10 @@ func testCommitsChecked(t *testing.T, open opener) {
 	ctx := t.Context()
 	anna, berta, carla := storetest.Register(t, s, "anna"), storetest.Register(t, s, "berta"), storetest.Register(t, s, "carla")
 	pair := storetest.Befriend(anna, berta)
-	real := berta.List
+	list := berta.List
 	berta.Revocation(proto.NewID()) // signs a list that the server never sees
 	refused(t, s.Commit(ctx, anna.Prepare(pair.Chain.Clone(), pair.Rekey(anna, anna, berta))), codeForbidden)
-	berta.List = real
+	berta.List = list
 	pair.Store(anna, pair.Rekey(anna, anna, berta))
 
 	identity := carla.Identity

@@ -316,9 +316,19 @@ func testClosing(t *testing.T, open opener) {
 		go func() { answers <- s.Posts(context.Background(), []*store.Post{p}, nil) }()
 	}
 	ok(t, s.Close())
+	done := 0
 	for range posts {
-		<-answers
+		if err := <-answers; err == nil {
+			done++
+		}
 	}
+	taken := 0
+	for _, p := range posts {
+		if p.Seq > 0 {
+			taken++
+		}
+	}
+	equal(t, "posts that were answered as stored", done, taken)
 	ok(t, s.Close())
 	for _, err := range []error{
 		s.Posts(t.Context(), posts[:1], nil), s.SetNickname(t.Context(), anna.Session.AccountID, "late"),

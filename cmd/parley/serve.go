@@ -110,6 +110,7 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	s.greet(io, address.String(), setup, cert)
+	operator.ready.Store(true) // before it is said, and before anybody is answered
 	if _, err := fmt.Fprintln(io.out, "ready", address); err != nil {
 		return err
 	}
@@ -128,7 +129,6 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 			}
 		}()
 	}
-	operator.ready.Store(true)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)
