@@ -5,12 +5,17 @@ import (
 	"errors"
 	"strings"
 
+	gproto "google.golang.org/protobuf/proto"
+
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 	"github.com/parley-chat/parley/store"
 )
 
-const logPage = 200 // objects in one AccountChanges
+const (
+	logPage        = 200      // objects in one AccountChanges …
+	maxChangeBytes = 96 << 10 // … and their bytes, but for the last
+)
 
 // told is the account version that this connection's client has been told of.
 func (c *connection) told() uint64 {
@@ -24,8 +29,9 @@ func (s *Server) notify(account proto.ID) {
 	s.Hints.Publish(account, &pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}})
 }
 
+// notifyPeers tells those who see an account's profile and keys that these changed.
 func (s *Server) notifyPeers(ctx context.Context, account int64) {
-	peers, err := s.Store.Peers(ctx, account)
+	peers, err := s.Store.Watchers(ctx, account)
 	if err != nil {
 		s.Logger.Error("notify contacts", "error", err)
 	}
@@ -53,6 +59,10 @@ func (c *connection) changes(ctx context.Context) (*pb.AccountChanges, error) {
 	}
 	out := &pb.AccountChanges{Version: after, More: len(log) == logPage}
 	for _, e := range log {
+		if gproto.Size(out) > maxChangeBytes {
+			out.More = true
+			break
+		}
 		err := c.change(ctx, out, e)
 		gone := errors.Is(err, store.ErrNotFound) || proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND)
 		if err != nil && !gone {

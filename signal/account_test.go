@@ -186,22 +186,6 @@ func TestUpdateDevicesRefuses(t *testing.T) {
 	a.update(a.revocation(lost.id), a.token).want(http.StatusNoContent, nil) // nothing of the above had an effect
 }
 
-func TestICE(t *testing.T) {
-	var asked []proto.ID
-	servers := &pb.IceServers{Servers: []*pb.IceServer{{Urls: []string{"turn:turn.example"}, Username: "u", Credential: "c"}}, ExpiresMs: 1}
-	w := newWorld(t, func(c *signal.Config) {
-		c.ICE = func(account proto.ID) *pb.IceServers { asked = append(asked, account); return servers }
-	})
-	anna := w.register("anna")
-	s := anna.connect(anna.device)
-	if !gproto.Equal(s.welcome.GetIce(), servers) || !gproto.Equal(s.ok(ice()).GetIceServers(), servers) {
-		t.Error("the servers are not the configured ones")
-	}
-	if len(asked) != 2 || asked[0] != anna.id || asked[1] != anna.id {
-		t.Errorf("credentials were made for %v", asked)
-	}
-}
-
 func TestWeb(t *testing.T) {
 	web := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/missing" {

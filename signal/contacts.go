@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -89,15 +90,11 @@ func (c *connection) ask(ctx context.Context, q *pb.AskContact) error {
 
 func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 	peer, id, err := c.peer(ctx, q.GetAccount())
+	if proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND) {
+		return store.DidNotAsk() // as everybody who did not: nothing tells whether they exist
+	}
 	if err != nil {
 		return err
-	}
-	relation, err := c.s.Store.Contact(ctx, c.session.AccountID, peer)
-	if err != nil {
-		return err
-	}
-	if relation.State == pb.ContactState_CONTACT_STATE_NONE { // declining strangers would make them hear of it
-		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "they did not ask to become a contact")
 	}
 	if !q.GetAccept() {
 		if err := c.s.Store.DeclineContact(ctx, c.session.AccountID, peer); err != nil {
@@ -107,6 +104,9 @@ func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 		c.s.part(c.session.Account, id)
 		return nil
 	}
+	if relation, err := c.s.Store.Contact(ctx, c.session.AccountID, peer); err != nil || relation.State != pb.ContactState_CONTACT_STATE_ASKING {
+		return cmp.Or(err, store.DidNotAsk())
+	}
 	first, err := c.s.Conversations.PrepareFirst(ctx, c.session.Account, id, q.GetFirstCommit(), nil)
 	if err != nil {
 		return err
@@ -114,11 +114,12 @@ func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 	if err := c.s.Store.AcceptContact(ctx, c.session.AccountID, peer, first); err != nil {
 		return err
 	}
-	c.s.Conversations.Committed(first)
 	c.s.notify(id)
 	c.s.introduce(c.session.Account, id)
 	return nil
 }
+
+const maxInvitation = 4 << 10 // bytes of an invitation, and of what is sealed in it
 
 func (c *connection) createInvitation(ctx context.Context, q *pb.CreateInvitation) error {
 	inv, err := proto.OpenInvitation(q.GetInvitation(), func(account, device proto.ID) (ed25519.PublicKey, error) {
@@ -135,7 +136,7 @@ func (c *connection) createInvitation(ctx context.Context, q *pb.CreateInvitatio
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "an invitation lasts at most %d days", int(proto.MaxInvitationLife.Hours()/24))
 	}
 	sealed, err := gproto.Marshal(q.GetSealed())
-	if err != nil || len(sealed) > 4096 {
+	if err != nil || len(sealed) > maxInvitation || len(q.GetInvitation().GetBody()) > maxInvitation {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "the invitation is too large")
 	}
 	return c.s.Store.CreateInvitation(ctx, store.Invitation{
@@ -198,7 +199,7 @@ func (c *connection) deviceLists(ctx context.Context, q *pb.GetDeviceLists) (*pb
 			}
 			continue
 		}
-		lists, err := c.s.Store.DeviceLists(ctx, peer)
+		lists, err := c.s.Store.DeviceLists(ctx, peer, proto.MaxPageBytes-gproto.Size(out))
 		if err != nil {
 			return nil, err
 		}

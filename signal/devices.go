@@ -38,10 +38,10 @@ func (s *Server) updateDevices(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	for _, device := range ended {
-		s.hub.end(device, closeSignedOut, "this device was signed out")
-	}
 	owner := proto.ID(u.List.GetAccount())
+	for _, device := range ended {
+		s.signedOut(owner, device, "this device was signed out")
+	}
 	s.notify(owner)
 	s.notifyPeers(c, account)
 	if u.Added == nil {
@@ -64,6 +64,9 @@ func (s *Server) listUpdate(ctx context.Context, account int64, caller proto.ID,
 	}
 	next, err := proto.OpenDeviceList(req.GetDeviceList())
 	if err != nil {
+		return nil, err
+	}
+	if err := checkListSize(next); err != nil {
 		return nil, err
 	}
 	if err := next.CheckSuccessor(previous); err != nil {
@@ -90,6 +93,16 @@ func (s *Server) listUpdate(ctx context.Context, account int64, caller proto.ID,
 	}
 	u.Added = added
 	return u, nil
+}
+
+// maxDeviceList bounds a list's body in bytes: 64 devices take less than half of it.
+const maxDeviceList = 16 << 10
+
+func checkListSize(l *proto.DeviceList) error {
+	if len(l.Signed.GetBody()) > maxDeviceList {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "a device list has at most %d bytes", maxDeviceList)
+	}
+	return nil
 }
 
 // checkGeneration says whether an update brings what a new generation of the account key takes: the key
@@ -132,6 +145,14 @@ func (s *Server) checkGeneration(ctx context.Context, previous, next *proto.Devi
 }
 
 const sealedKeySize = proto.KeySize + 16 // a key and the tag of AES-256-GCM
+
+// signedOut ends what a device has after its sessions ended: its connection and its TURN credentials.
+func (s *Server) signedOut(account, device proto.ID, why string) {
+	s.hub.end(device, closeSignedOut, why)
+	if s.ICE != nil {
+		s.ICE.Revoke(account, device)
+	}
+}
 
 // ticketOrSession returns the account that a log-in ticket or a session speaks for, and the session's device.
 func (s *Server) ticketOrSession(c *gin.Context, ticket string) (int64, proto.ID, error) {
@@ -186,10 +207,15 @@ func (s *Server) replacePassword(ctx context.Context, session *store.Session, ti
 	if err != nil {
 		return err
 	}
-	if err := s.Store.SetPassword(ctx, session.AccountID, password, keep); err != nil {
+	ended, err := s.Store.SetPassword(ctx, session.AccountID, password, keep)
+	if err != nil {
 		return err
 	}
-	s.hub.endAccount(session.Account, session.Device, closeSignedOut, "the password was changed")
+	for _, device := range ended {
+		if device != session.Device {
+			s.signedOut(session.Account, device, "the password was changed")
+		}
+	}
 	return nil
 }
 
@@ -296,7 +322,7 @@ func (s *Server) logout(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	s.hub.end(session.Device, closeSignedOut, "signed out")
+	s.signedOut(session.Account, session.Device, "signed out")
 	s.notify(session.Account)
 	if c.GetHeader("Origin") != "" {
 		s.setCookie(c, "", -1)

@@ -1,5 +1,8 @@
 package signal
 
+// LimitPresences makes frames of presences small.
+func (s *Server) LimitPresences(bytes int) { s.presences = bytes }
+
 // Routes lists what the API serves, as "METHOD /path".
 func (s *Server) Routes() []string {
 	var all []string

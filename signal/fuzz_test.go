@@ -19,10 +19,10 @@ import (
 
 type localHints struct{ *bus.Local }
 
-func (h localHints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, nil) }
+func (h localHints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, proto.ID{}) }
 
-func (h localHints) Subscribe(account proto.ID, sink Sink) func() {
-	return h.Local.Subscribe(account, sink)
+func (h localHints) Subscribe(account, device proto.ID, sink Sink) func() {
+	return h.Local.Subscribe(account, device, sink)
 }
 
 // FuzzSocketFrame feeds bytes to a greeted connection: whatever comes is answered or refused, never

@@ -72,10 +72,10 @@ func (l *logs) String() string {
 // hints joins relay's bus and what signal asks for.
 type hints struct{ *bus.Local }
 
-func (h hints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, nil) }
+func (h hints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, proto.ID{}) }
 
-func (h hints) Subscribe(account proto.ID, sink signal.Sink) func() {
-	return h.Local.Subscribe(account, sink)
+func (h hints) Subscribe(account, device proto.ID, sink signal.Sink) func() {
+	return h.Local.Subscribe(account, device, sink)
 }
 
 // world is a whole server on loopback: real store, real relay.
@@ -102,7 +102,7 @@ func newWorld(t testing.TB, change ...func(*signal.Config)) *world {
 	w.url = "http://" + w.web.Listener.Addr().String()
 	local := bus.NewLocal()
 	cfg := signal.Config{
-		Store: w.store, Conversations: relay.New(relay.Config{Store: w.store, Bus: local, Logger: logger}), Hints: hints{local},
+		Store: w.store, Conversations: relay.New(relay.Config{Store: w.store, Bus: local, Logger: logger, Clock: w.clock.Now}), Hints: hints{local},
 		Logger: logger, Registration: signal.Open, URL: w.url, Version: "test", Clock: w.clock.Now,
 	}
 	for _, c := range change {

@@ -91,12 +91,3 @@ func (h *hub) end(device proto.ID, code int, reason string) {
 		c.close(code, reason)
 	}
 }
-
-// endAccount closes the connections of an account's devices but one.
-func (h *hub) endAccount(account, but proto.ID, code int, reason string) {
-	for _, c := range h.of(account) {
-		if c.session.Device != but {
-			c.close(code, reason)
-		}
-	}
-}

@@ -177,6 +177,8 @@ func befriend(a, b *person, sa, sb *socket) {
 	sa.t.Helper()
 	sa.ok(askContact(b))
 	sb.ok(acceptContact(a, b.firstCommit(a, nil)))
+	sa.push("the first commit", isEvents) // is told of behind the answer
+	sb.push("the first commit", isEvents)
 }
 
 func askContact(p *person) *pb.Frame {

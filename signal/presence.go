@@ -13,9 +13,12 @@ func (c *connection) setPresence(ctx context.Context, state pb.PresenceState) er
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "presence is online or away")
 	}
 	c.mu.Lock()
+	same := c.state == state
 	c.state = state
 	c.mu.Unlock()
-	c.s.presenceChanged(ctx, c.session)
+	if !same {
+		c.s.presenceChanged(ctx, c.session)
+	}
 	return nil
 }
 

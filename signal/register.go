@@ -53,6 +53,9 @@ func (s *Server) newAccount(ctx context.Context, req *pb.RegisterRequest) (*stor
 	if err != nil {
 		return nil, err
 	}
+	if err := checkListSize(list); err != nil {
+		return nil, err
+	}
 	if list.GetVersion() != 1 || len(list.GetDevices()) != 1 {
 		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a new account starts with one device in list version 1")
 	}
@@ -155,7 +158,6 @@ func (s *Server) prepareJoin(ctx context.Context, code string, proof *pb.Signed,
 
 // joined tells both accounts of a contact made by invitation.
 func (s *Server) joined(j *store.Join) {
-	s.Conversations.Committed(j.First)
 	for _, m := range j.First.Commit.GetMembers() {
 		s.notify(proto.ID(m.GetAccount()))
 	}

@@ -2,11 +2,9 @@ package signal
 
 import (
 	"context"
-	"time"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
-	"github.com/parley-chat/parley/store"
 )
 
 func okFrame() *pb.Frame { return &pb.Frame{Kind: &pb.Frame_Ok{Ok: &pb.Ok{}}} }
@@ -23,7 +21,8 @@ func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error)
 		c.mu.Unlock()
 		return c.changed(ctx, nil)
 	case *pb.Frame_IceRequest:
-		return &pb.Frame{Kind: &pb.Frame_IceServers{IceServers: c.s.ice(c.session)}}, nil
+		servers, err := c.iceServers(ctx)
+		return &pb.Frame{Kind: &pb.Frame_IceServers{IceServers: servers}}, err
 	case *pb.Frame_Post:
 		posted, err := r.Post(ctx, c.session, k.Post)
 		return &pb.Frame{Kind: &pb.Frame_Posted{Posted: posted}}, err
@@ -33,6 +32,13 @@ func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error)
 	case *pb.Frame_Sync:
 		page, err := r.Sync(ctx, c.session, k.Sync)
 		return &pb.Frame{Kind: &pb.Frame_Page{Page: page}}, err
+	case *pb.Frame_CommitsRequest:
+		commits, err := r.Commits(ctx, c.session, k.CommitsRequest)
+		return &pb.Frame{Kind: &pb.Frame_Commits{Commits: commits}}, err
+	case *pb.Frame_GrantRequest:
+		return okFrame(), r.RequestGrant(ctx, c.session, k.GrantRequest)
+	case *pb.Frame_GrantPost:
+		return okFrame(), r.AddGrant(ctx, c.session, k.GrantPost)
 	case *pb.Frame_Cursor:
 		return okFrame(), r.MoveCursor(ctx, c.session, k.Cursor)
 	case *pb.Frame_Typing:
@@ -61,43 +67,4 @@ func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error)
 		return okFrame(), c.signalTo(ctx, k.SignalTo)
 	}
 	return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_UNSUPPORTED, "this server does not know that request")
-}
-
-func (c *connection) hello(ctx context.Context, h *pb.Hello) (*pb.Frame, error) {
-	if h.GetVersion() < proto.Version {
-		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_UNSUPPORTED, "this server speaks version %d: update the client", proto.Version)
-	}
-	c.mu.Lock()
-	c.version, c.ready = h.GetAccountVersion(), true
-	c.mu.Unlock()
-	changes, err := c.changes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	behind, err := c.s.Conversations.Behind(ctx, c.session)
-	if err != nil {
-		return nil, err
-	}
-	w := &pb.Welcome{
-		Version: proto.Version, Account: c.session.Account.Bytes(), Device: c.session.Device.Bytes(),
-		ServerTimeMs: c.s.nowMS(), Changes: changes, Behind: behind, Ice: c.s.ice(c.session),
-	}
-	peers, err := c.s.Store.Peers(ctx, c.session.AccountID)
-	if err != nil {
-		return nil, err
-	}
-	for _, peer := range peers {
-		if p := c.s.presence(peer); len(p.GetDevices()) > 0 {
-			w.Presences = append(w.Presences, p)
-		}
-	}
-	c.s.presenceChanged(ctx, c.session)
-	return &pb.Frame{Kind: &pb.Frame_Welcome{Welcome: w}}, nil
-}
-
-func (s *Server) ice(session *store.Session) *pb.IceServers {
-	if s.ICE == nil {
-		return &pb.IceServers{ExpiresMs: s.nowMS() + uint64(time.Hour.Milliseconds())}
-	}
-	return s.ICE(session.Account)
 }

@@ -24,12 +24,14 @@ import (
 // Conversations is what signal needs of the relay.
 type Conversations interface {
 	PrepareFirst(ctx context.Context, a, b proto.ID, p *pb.CommitPost, keys proto.Lookup) (*store.NewCommit, error)
-	Committed(n *store.NewCommit)
 	Post(ctx context.Context, caller *store.Session, p *pb.Post) (*pb.Posted, error)
 	Commit(ctx context.Context, caller *store.Session, p *pb.CommitPost) (*pb.Committed, error)
 	Sync(ctx context.Context, caller *store.Session, q *pb.Sync) (*pb.Page, error)
+	Commits(ctx context.Context, caller *store.Session, q *pb.CommitsRequest) (*pb.Commits, error)
+	RequestGrant(ctx context.Context, caller *store.Session, q *pb.GrantRequest) error
+	AddGrant(ctx context.Context, caller *store.Session, p *pb.GrantPost) error
 	State(ctx context.Context, caller *store.Session, conversation proto.ID) (*pb.ConversationState, error)
-	Behind(ctx context.Context, caller *store.Session) ([]*pb.ConversationState, error)
+	States(ctx context.Context, caller *store.Session, after int64) (states []*pb.ConversationState, next int64, err error)
 	MoveCursor(ctx context.Context, caller *store.Session, q *pb.Cursor) error
 	Typing(ctx context.Context, caller *store.Session, t *pb.Typing) error
 }
@@ -40,7 +42,15 @@ type Sink interface{ Hint(f *pb.Frame) bool }
 // Hints reaches every connection of an account.
 type Hints interface {
 	Publish(account proto.ID, f *pb.Frame)
-	Subscribe(account proto.ID, sink Sink) (cancel func())
+	Subscribe(account, device proto.ID, sink Sink) (cancel func())
+}
+
+// ICE tells devices how to reach STUN and TURN.
+type ICE interface {
+	// Servers are the addresses with fresh credentials for a device.
+	Servers(account, device proto.ID) *pb.IceServers
+	// Revoke ends the credentials that a device has, and what it relays with them.
+	Revoke(account, device proto.ID)
 }
 
 // Registration says who may make an account.
@@ -58,7 +68,7 @@ type Config struct {
 	Store         *store.Store
 	Conversations Conversations
 	Hints         Hints
-	ICE           func(account proto.ID) *pb.IceServers // STUN and TURN with fresh credentials; nil: none
+	ICE           ICE // nil: no STUN and TURN
 	Logger        *slog.Logger
 	Registration  Registration
 	URL           string // where browsers reach the server
@@ -96,6 +106,7 @@ type Server struct {
 	lookups   *throttle // invitations an address asked for in vain
 	budgets   *budgets
 	nameKey   []byte // makes salts for names that do not exist
+	presences int    // bytes of a frame of them; maxPresenceBytes, less in tests
 
 	mu     sync.Mutex
 	closed bool           // no more sockets
@@ -126,7 +137,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	cfg.Timing = cfg.Timing.withDefaults()
 	cfg.URL = strings.TrimSuffix(cfg.URL, "/")
 	return &Server{
-		Config: cfg, host: host, hub: newHub(), budgets: newBudgets(), nameKey: key,
+		Config: cfg, host: host, hub: newHub(), budgets: newBudgets(), nameKey: key, presences: maxPresenceBytes,
 		logins: newThrottle(cfg.Clock), addresses: newThrottle(cfg.Clock), lookups: newThrottle(cfg.Clock),
 	}, nil
 }

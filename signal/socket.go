@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -42,17 +43,20 @@ const (
 // connection is one socket of a device. Its reader handles frames one at a time; its writer alone sends
 // messages; close may come from anywhere.
 type connection struct {
-	s       *Server
-	session *store.Session
-	token   []byte // hash of the session's token
-	ws      *websocket.Conn
-	limit   *rate.Limiter // of this connection
-	budget  *rate.Limiter // of its account
-	forward *candidates   // owned by the reader
-	out     chan outgoing
-	dirty   chan struct{} // the account changed
-	closed  chan struct{}
-	once    sync.Once
+	s        *Server
+	session  *store.Session
+	token    []byte // hash of the session's token
+	ws       *websocket.Conn
+	limit    *rate.Limiter // of this connection
+	budget   *rate.Limiter // of its account
+	forward  *candidates   // owned by the reader, as the next two
+	left     *greeting     // what does not fit into the Welcome that is being sent
+	welcomed bool
+	out      chan outgoing
+	dirty    chan struct{} // the account changed
+	greet    chan greeting // what is left of the greeting, for the writer
+	closed   chan struct{}
+	once     sync.Once
 
 	mu      sync.Mutex
 	queued  int // bytes in out
@@ -107,7 +111,7 @@ func newConnection(s *Server, session *store.Session, token []byte, ws *websocke
 	return &connection{
 		s: s, session: session, token: token, ws: ws, forward: newCandidates(),
 		limit: rate.NewLimiter(framesPerSec, framesBurst), budget: s.budgets.of(session.Account, s.Clock()),
-		out: make(chan outgoing, outFrames), dirty: make(chan struct{}, 1), closed: make(chan struct{}),
+		out: make(chan outgoing, outFrames), dirty: make(chan struct{}, 1), greet: make(chan greeting, 1), closed: make(chan struct{}),
 		state: pb.PresenceState_PRESENCE_STATE_ONLINE,
 	}
 }
@@ -136,13 +140,13 @@ func (c *connection) finish(f *pb.Frame, code int, reason string) {
 func (c *connection) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	cancelHints := c.s.Hints.Subscribe(c.session.Account, c)
+	cancelHints := c.s.Hints.Subscribe(c.session.Account, c.session.Device, c)
 	defer cancelHints()
 	if c.s.hub.add(c) {
 		var writer sync.WaitGroup
-		writer.Go(func() { c.write(ctx); cancel() })
+		writer.Go(func() { c.guard(func() { c.write(ctx) }); cancel() })
 		if c.valid(ctx) { // it may have ended between the handshake and hub.add
-			c.read(ctx)
+			c.guard(func() { c.read(ctx) })
 		}
 		c.close(websocket.CloseNormalClosure, "")
 		if c.s.hub.remove(c) && c.greeted() { // nobody heard of it before its hello
@@ -153,6 +157,17 @@ func (c *connection) serve() {
 	c.close(closeRestart, restarting)
 	c.closers.Wait()
 	c.drain()
+}
+
+// guard runs one of the connection's loops. A panic in it ends this connection and no other.
+func (c *connection) guard(loop func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.s.Logger.Error("panic on a socket", "value", v, "stack", string(debug.Stack()))
+			c.close(websocket.CloseInternalServerErr, "the server failed")
+		}
+	}()
+	loop()
 }
 
 // valid closes the connection if its session has ended, and says whether it goes on.
@@ -227,6 +242,10 @@ func (c *connection) take(ctx context.Context, b []byte) bool {
 		answer.Request = f.GetRequest()
 		c.send(answer)
 	}
+	if c.left != nil { // behind Welcome
+		c.greet <- *c.left
+		c.left = nil
+	}
 	return true
 }
 
@@ -288,6 +307,10 @@ func (c *connection) write(ctx context.Context) {
 			}
 		case <-c.dirty:
 			c.push(ctx)
+		case g := <-c.greet:
+			if !c.greetOn(ctx, g) {
+				return
+			}
 		case <-ping.C:
 			if !c.valid(ctx) {
 				return
@@ -307,15 +330,22 @@ func (c *connection) writeFrame(o outgoing) bool {
 	c.mu.Lock()
 	c.queued -= len(o.frame)
 	c.mu.Unlock()
-	_ = c.ws.SetWriteDeadline(time.Now().Add(c.s.Timing.Write))
-	if c.ws.WriteMessage(websocket.BinaryMessage, o.frame) != nil {
-		c.close(closeSlow, "too slow")
+	if !c.writeBytes(o.frame) {
 		return false
 	}
 	if o.code != 0 {
 		c.close(o.code, o.reason)
 	}
 	return o.code == 0
+}
+
+func (c *connection) writeBytes(frame []byte) bool {
+	_ = c.ws.SetWriteDeadline(time.Now().Add(c.s.Timing.Write))
+	if c.ws.WriteMessage(websocket.BinaryMessage, frame) != nil {
+		c.close(closeSlow, "too slow")
+		return false
+	}
+	return true
 }
 
 // push tells the client what changed in its account, if it has not heard of it.

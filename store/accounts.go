@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
 	"time"
 
 	gproto "google.golang.org/protobuf/proto"
@@ -177,8 +176,8 @@ func (w *writeTx) insertAccount(n NewAccount) (int64, error) {
 		public, name, key, n.Nickname, n.List.GetIdentityKey(), n.List.GetVersion(), n.List.GetGeneration(), n.Admin,
 		p.Params.GetMemoryKib(), p.Params.GetTime(), p.Params.GetParallelism(), p.Params.GetSalt(), p.Params.GetHost(), p.AuthSalt, p.AuthHash,
 		master, ring, w.s.nowMS())
-	if err != nil && isUnique(err) {
-		if strings.Contains(err.Error(), "user_key") {
+	if w.s.dialect.taken(err, "") {
+		if w.s.dialect.taken(err, "user_key") {
 			return 0, proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "the user name %q is taken: choose another", n.UserName)
 		}
 		return 0, proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "this account exists already")
@@ -200,7 +199,7 @@ func (w *writeTx) addDevice(account int64, l *proto.DeviceList, d *pb.DeviceKeys
 	id, err := w.insert(`INSERT INTO devices (public_id, account_id, name, sign_key, seal_key, created_ms, last_used_ms)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`, d.GetDevice(), account, name, d.GetSignKey(), d.GetSealKey(), now, now)
 	if err != nil {
-		if isUnique(err) {
+		if w.s.dialect.taken(err, "") {
 			return 0, proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "this device exists already")
 		}
 		return 0, fmt.Errorf("insert device of list %d: %w", l.GetVersion(), err)
@@ -215,20 +214,27 @@ func (w *writeTx) addSession(tokenHash []byte, device int64, expires time.Time) 
 	return wrap("insert session", err)
 }
 
-// SetPassword replaces how an account logs in, in one step, and ends its other sessions.
-func (s *Store) SetPassword(ctx context.Context, account int64, p *Password, keepToken []byte) error {
+// SetPassword replaces how an account logs in, in one step, and ends its other sessions. It returns the devices
+// whose sessions those were.
+func (s *Store) SetPassword(ctx context.Context, account int64, p *Password, keepToken []byte) (ended []proto.ID, err error) {
 	master, err := gproto.Marshal(p.Master)
 	if err != nil {
-		return fmt.Errorf("password: %w", err)
+		return nil, fmt.Errorf("password: %w", err)
 	}
-	return s.write(ctx, func(w *writeTx) error {
+	err = s.write(ctx, func(w *writeTx) error {
 		_, err := w.exec(`UPDATE accounts SET pw_memory = ?, pw_time = ?, pw_parallelism = ?, pw_salt = ?, pw_host = ?, auth_salt = ?,
 			auth_hash = ?, wrapped_master = ? WHERE id = ?`, p.Params.GetMemoryKib(), p.Params.GetTime(), p.Params.GetParallelism(),
 			p.Params.GetSalt(), p.Params.GetHost(), p.AuthSalt, p.AuthHash, master, account)
 		if err != nil {
 			return fmt.Errorf("set password: %w", err)
 		}
+		ended, err = publicIDs(w.ctx, w.tx, `SELECT DISTINCT d.public_id FROM sessions s JOIN devices d ON d.id = s.device_id
+			WHERE d.account_id = ? AND s.token_hash <> ?`, account, keepToken)
+		if err != nil {
+			return err
+		}
 		_, err = w.exec("DELETE FROM sessions WHERE device_id IN (SELECT id FROM devices WHERE account_id = ?) AND token_hash <> ?", account, keepToken)
 		return wrap("end sessions", err)
 	})
+	return ended, err
 }

@@ -12,16 +12,14 @@ type idKey struct {
 }
 
 const (
-	accountIDs      = 'a'
-	deviceIDs       = 'd'
-	conversationIDs = 'c'
-	maxIDs          = 200_000 // cached; beyond that the cache starts again
+	accountIDs = 'a'
+	deviceIDs  = 'd'
+	maxIDs     = 200_000 // cached; beyond that the cache starts again
 )
 
 var idQueries = map[byte]string{ //nolint:gochecknoglobals // a constant table
-	accountIDs:      "SELECT id FROM accounts WHERE public_id = ?",
-	deviceIDs:       "SELECT id FROM devices WHERE public_id = ?",
-	conversationIDs: "SELECT id FROM conversations WHERE public_id = ?",
+	accountIDs: "SELECT id FROM accounts WHERE public_id = ?",
+	deviceIDs:  "SELECT id FROM devices WHERE public_id = ?",
 }
 
 // internal translates a public id into the integer that rows refer to. They never change.
@@ -53,9 +51,4 @@ func (s *Store) AccountID(ctx context.Context, id proto.ID) (int64, error) {
 // DeviceID is the integer id of a device, or ErrNotFound.
 func (s *Store) DeviceID(ctx context.Context, id proto.ID) (int64, error) {
 	return s.internal(ctx, deviceIDs, id)
-}
-
-// ConversationID is the integer id of a conversation, or ErrNotFound.
-func (s *Store) ConversationID(ctx context.Context, id proto.ID) (int64, error) {
-	return s.internal(ctx, conversationIDs, id)
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	gproto "google.golang.org/protobuf/proto"
 
@@ -22,8 +21,14 @@ func (s *Store) SetNickname(ctx context.Context, account int64, nickname string)
 }
 
 // bumpProfile tells the devices of an account and of those who see it that its profile changed.
-func (w *writeTx) bumpProfile(account int64) error {
-	if _, err := w.bump(account, LogProfile, nil); err != nil {
+func (w *writeTx) bumpProfile(account int64) error { return w.bumpSeen(account, LogProfile) }
+
+// bumpList tells them that its device list changed.
+func (w *writeTx) bumpList(account int64) error { return w.bumpSeen(account, LogDeviceList) }
+
+// bumpSeen raises the version of a part of an account that others see, for its own devices and for theirs.
+func (w *writeTx) bumpSeen(account int64, kind int) error {
+	if _, err := w.bump(account, kind, nil); err != nil {
 		return err
 	}
 	var public []byte
@@ -42,7 +47,7 @@ func (w *writeTx) bumpProfile(account int64) error {
 	return nil
 }
 
-// watchers are the accounts that see this one's profile: its contacts, and those it asks.
+// watchers are the accounts that see this one's profile and keys: its contacts, and those it asks.
 func (w *writeTx) watchers(account int64) ([]int64, error) {
 	rows, err := w.tx.QueryContext(w.ctx, "SELECT peer_id FROM contacts WHERE account_id = ? AND state IN (?, ?)",
 		account, pb.ContactState_CONTACT_STATE_ACCEPTED, pb.ContactState_CONTACT_STATE_ASKED)
@@ -77,7 +82,7 @@ func (s *Store) KeepAccount(ctx context.Context, account int64, name, key string
 			pw_host = ?, auth_salt = ?, auth_hash = ?, wrapped_master = ?, key_ring = ? WHERE id = ? AND auth_hash IS NULL`,
 			name, key, p.Params.GetMemoryKib(), p.Params.GetTime(), p.Params.GetParallelism(), p.Params.GetSalt(), p.Params.GetHost(),
 			p.AuthSalt, p.AuthHash, master, sealed, account)
-		if err != nil && isUnique(err) && strings.Contains(err.Error(), "user_key") {
+		if w.s.dialect.taken(err, "user_key") {
 			return proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "the user name %q is taken: choose another", name)
 		}
 		if err != nil {
@@ -88,14 +93,4 @@ func (s *Store) KeepAccount(ctx context.Context, account int64, name, key string
 		}
 		return w.bumpProfile(account)
 	})
-}
-
-// ShareGroup says whether two accounts are members of one group. A pair's conversation does not count: it
-// outlives the contact.
-func (s *Store) ShareGroup(ctx context.Context, a, b int64) (bool, error) {
-	n, err := s.countAt(ctx, `SELECT 1 FROM members x JOIN members y ON y.conversation_id = x.conversation_id
-		JOIN conversations c ON c.id = x.conversation_id
-		WHERE x.account_id = ? AND y.account_id = ? AND x.left_seq = 0 AND y.left_seq = 0 AND c.kind = ? LIMIT 1`,
-		a, b, pb.ConversationKind_CONVERSATION_KIND_GROUP)
-	return n > 0, err
 }

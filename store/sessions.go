@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/parley-chat/parley/proto"
@@ -34,14 +37,38 @@ func (s *Store) SessionByToken(ctx context.Context, tokenHash []byte) (*Session,
 	return &out, nil
 }
 
+// maxSessions is how many sessions a device may have; its oldest end when there are more.
+const maxSessions = 16
+
 // OpenSession stores a session of a device that proved itself.
 func (s *Store) OpenSession(ctx context.Context, device int64, tokenHash []byte, expires time.Time) error {
 	return s.write(ctx, func(w *writeTx) error {
 		if _, err := w.exec("UPDATE devices SET last_used_ms = ? WHERE id = ?", w.s.nowMS(), device); err != nil {
 			return fmt.Errorf("open session: %w", err)
 		}
-		return w.addSession(tokenHash, device, expires)
+		if err := w.addSession(tokenHash, device, expires); err != nil {
+			return err
+		}
+		return w.endOldSessions(device, tokenHash)
 	})
+}
+
+// endOldSessions deletes the sessions of a device that have expired, and the oldest but the new one if there
+// are too many.
+func (w *writeTx) endOldSessions(device int64, tokenHash []byte) error {
+	if _, err := w.exec("DELETE FROM sessions WHERE device_id = ? AND expires_ms <= ?", device, w.s.nowMS()); err != nil {
+		return fmt.Errorf("end sessions: %w", err)
+	}
+	var oldest []byte
+	err := w.row("SELECT token_hash FROM sessions WHERE device_id = ? AND token_hash <> ? ORDER BY created_ms DESC LIMIT 1 OFFSET ?",
+		device, tokenHash, maxSessions-1).Scan(&oldest)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err == nil {
+		_, err = w.exec("DELETE FROM sessions WHERE token_hash = ?", oldest)
+	}
+	return wrap("end sessions", err)
 }
 
 // EndDevice signs a device out for good: its sessions end, it cannot open another.
@@ -119,9 +146,9 @@ func (s *Store) DeviceList(ctx context.Context, account int64) (*pb.Signed, erro
 	return &pb.Signed{Body: signed.GetBody(), Signature: signed.GetSignature()}, nil
 }
 
-// DeviceLists returns all lists of an account, oldest first.
-func (s *Store) DeviceLists(ctx context.Context, account int64) ([]*pb.Signed, error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT body, signature FROM device_lists WHERE account_id = ? ORDER BY version", account)
+// DeviceLists returns the lists of an account, oldest first: the newest that have up to so many bytes together.
+func (s *Store) DeviceLists(ctx context.Context, account int64, most int) ([]*pb.Signed, error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT body, signature FROM device_lists WHERE account_id = ? ORDER BY version DESC", account)
 	if err != nil {
 		return nil, fmt.Errorf("read device lists: %w", err)
 	}
@@ -132,8 +159,12 @@ func (s *Store) DeviceLists(ctx context.Context, account int64) ([]*pb.Signed, e
 		if err := rows.Scan(&signed.Body, &signed.Signature); err != nil {
 			return nil, fmt.Errorf("read device lists: %w", err)
 		}
+		if most -= len(signed.GetBody()) + len(signed.GetSignature()); most < 0 {
+			break
+		}
 		all = append(all, signed)
 	}
+	slices.Reverse(all)
 	return all, wrap("read device lists", rows.Err())
 }
 

@@ -14,13 +14,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -32,8 +29,6 @@ var migrations embed.FS
 // ErrNotFound says that a row does not exist.
 var ErrNotFound = errors.New("not found in the store")
 
-const readers = 4 // connections for reading; WAL lets them run beside the writer
-
 // Config opens a Store.
 type Config struct {
 	Path   string           // of the SQLite file; made when it does not exist
@@ -43,15 +38,19 @@ type Config struct {
 
 // Store is an open database. Its methods are safe for concurrent use.
 type Store struct {
-	clock  func() time.Time
-	logger *slog.Logger
-	read   *sql.DB
-	db     *sql.DB // one connection, used by the writer only
-	queue  chan *operation
-	stop   chan struct{}
-	done   sync.WaitGroup
-	once   sync.Once
-	server proto.ID // see ServerID
+	dialect dialect
+	clock   func() time.Time
+	logger  *slog.Logger
+	read    *sql.DB
+	db      *sql.DB  // one connection, used by the writer only
+	server  proto.ID // see ServerID
+
+	queue   chan *operation
+	stop    chan struct{} // closed by Close
+	stopped chan struct{} // closed when nothing is written any more
+	told    chan []func() // from the writer to tellLoop; closed by the writer
+	done    sync.WaitGroup
+	once    sync.Once
 
 	heads *heads // owned by the writer
 
@@ -68,53 +67,34 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if err := touch(cfg.Path); err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
-	}
-	db, err := sql.Open("sqlite", dsn(cfg.Path, url.Values{"_pragma": {"synchronous(FULL)"}, "_txlock": {"immediate"}}))
+	var speaks dialect = sqlite{}
+	db, read, err := speaks.open(cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	db.SetMaxOpenConns(1)
-	if err := migrate(ctx, db); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", cfg.Path, err), db.Close())
+	if err := migrate(ctx, speaks, db); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", cfg.Path, err), db.Close(), read.Close())
 	}
-	read, err := sql.Open("sqlite", dsn(cfg.Path, url.Values{"_pragma": {"query_only(ON)"}}))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.Close())
-	}
-	read.SetMaxOpenConns(readers)
-	read.SetMaxIdleConns(readers)
 	s := &Store{
-		clock: cfg.Clock, logger: cfg.Logger, read: read, db: db, queue: make(chan *operation, queueSize), stop: make(chan struct{}),
-		heads: newHeads(), ids: make(map[idKey]int64),
+		dialect: speaks, clock: cfg.Clock, logger: cfg.Logger, read: read, db: db,
+		queue: make(chan *operation, queueSize), stop: make(chan struct{}), stopped: make(chan struct{}),
+		told: make(chan []func(), toldSize), heads: newHeads(), ids: make(map[idKey]int64),
 	}
 	s.done.Go(s.writeLoop)
+	s.done.Go(s.tellLoop)
 	if err := s.loadServerID(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func touch(path string) error {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator's choice
-	if err != nil {
-		return err //nolint:wrapcheck // names the path and the reason
-	}
-	return file.Close() //nolint:wrapcheck // likewise
-}
-
-func dsn(path string, more url.Values) string {
-	more["_pragma"] = append([]string{"busy_timeout(10000)", "journal_mode(WAL)", "foreign_keys(ON)", "cache_size(-65536)", "temp_store(MEMORY)"}, more["_pragma"]...)
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + more.Encode()
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	dir, err := fs.Sub(migrations, "migrations/sqlite")
+func migrate(ctx context.Context, d dialect, db *sql.DB) error {
+	folder, name := d.migrations()
+	dir, err := fs.Sub(migrations, "migrations/"+folder)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, dir)
+	provider, err := goose.NewProvider(name, db, dir)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}

@@ -85,7 +85,8 @@ type Config struct {
 	AllowLoopback bool
 
 	// PerUser, PerSource and Total bound live allocations: of one user, of one source address (an IPv6
-	// source is its /64), of the server. 0 means the default.
+	// source is its /64), of the server. 0 means the default. What stands behind a slash in a user id tells
+	// devices of a user apart, which are revoked one by one and share the user's limits.
 	PerUser, PerSource, Total int
 	// Permissions bounds the peer addresses of one allocation. 0 means DefaultPermissions.
 	Permissions int

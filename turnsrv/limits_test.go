@@ -64,6 +64,27 @@ func TestQuotaReleased(t *testing.T) {
 	}
 }
 
+// Devices of a user share its limits, and are revoked one by one.
+func TestDevicesShareLimits(t *testing.T) {
+	s := serve(t, func(c *Config) { c.PerUser = 2 })
+	phone, laptop := dial(t, s, "udp", "ann/phone"), dial(t, s, "udp", "ann/laptop")
+	phone.allocate()
+	laptop.allocate()
+	if code := dial(t, s, "udp", "ann/tablet").allocateCode(); code != stun.CodeAllocQuotaReached {
+		t.Errorf("a third device: %v, want 486", code)
+	}
+	dial(t, s, "udp", "anna/phone").allocate() // somebody else
+	s.Revoke("ann/phone")
+	eventually(t, "the phone's allocation ends", func() bool { return s.Stats().Allocations == 2 })
+	if code := laptop.refresh(600); code != 0 {
+		t.Errorf("the laptop's allocation: %v", code)
+	}
+	if code := as(t, s, phone.username, phone.password).allocateCode(); code != stun.CodeUnauthorized {
+		t.Errorf("the phone's credential: %v, want 401", code)
+	}
+	dial(t, s, "udp", "ann/tablet").allocate() // has its place
+}
+
 // Once pion has closed an allocation, its reader ends without returning to pion, which would remove the next
 // allocation of the same 5-tuple.
 func TestClosedRelayEndsItsReader(t *testing.T) {

@@ -2,6 +2,7 @@ package turnsrv
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,12 @@ type allocation struct {
 
 	peersMu sync.RWMutex
 	peers   map[netip.Addr]struct{} // guarded by peersMu: live permissions
+}
+
+// owner is whose limits a user id counts against: users "ann/phone" and "ann/laptop" share those of "ann".
+func owner(user string) string {
+	name, _, _ := strings.Cut(user, "/")
+	return name
 }
 
 // account is what all allocations of a user share.
@@ -82,7 +89,7 @@ func (l *ledger) room(user string, source netip.Addr) Reason {
 }
 
 func (l *ledger) roomLocked(user string, source netip.Addr) Reason {
-	if a := l.accounts[user]; a != nil && a.allocations >= l.perUser {
+	if a := l.accounts[owner(user)]; a != nil && a.allocations >= l.perUser {
 		return RefusedUserQuota
 	}
 	if l.sources[sourceKey(source)] >= l.perSource {
@@ -108,7 +115,7 @@ func (l *ledger) add(a *allocation) Reason {
 	if l.allocations[a.tuple] != nil || l.byAdvertised[a.advertised] != nil {
 		return RefusedFault
 	}
-	a.account = l.accountLocked(a.id.user)
+	a.account = l.accountLocked(owner(a.id.user))
 	a.account.allocations++
 	a.busy = true
 	l.allocations[a.tuple] = a

@@ -67,10 +67,10 @@ func (s *serveCmd) Run(ctx context.Context, io stdio) error {
 // hints joins relay's bus and what signal asks for.
 type hints struct{ *bus.Local }
 
-func (h hints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, nil) }
+func (h hints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, proto.ID{}) }
 
-func (h hints) Subscribe(account proto.ID, sink signal.Sink) func() {
-	return h.Local.Subscribe(account, sink)
+func (h hints) Subscribe(account, device proto.ID, sink signal.Sink) func() {
+	return h.Local.Subscribe(account, device, sink)
 }
 
 // serve opens every address before it serves on any of them.
@@ -100,7 +100,7 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 	front, err := signal.New(ctx, signal.Config{
 		Store: db, Conversations: relay.New(relay.Config{Store: db, Bus: local, Logger: logger}), Hints: hints{local}, Logger: logger,
 		Registration: signal.Registration(s.Registration), URL: address.String(), Version: version, Setup: setup,
-		Web: web.Handler(), ICE: iceServers(turn, address.Hostname()),
+		Web: web.Handler(), ICE: newICE(turn, address.Hostname()),
 	})
 	if err != nil {
 		return err
@@ -110,6 +110,7 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	s.greet(io, address.String(), setup, cert)
+	operator.ready.Store(true) // before it is said, and before anybody is answered
 	if _, err := fmt.Fprintln(io.out, "ready", address); err != nil {
 		return err
 	}
@@ -128,7 +129,6 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 			}
 		}()
 	}
-	operator.ready.Store(true)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve: %w", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
+	"github.com/parley-chat/parley/signal"
 	"github.com/parley-chat/parley/turnsrv"
 )
 
@@ -112,23 +113,38 @@ func (s *serveCmd) turnAddresses(cfg *turnsrv.Config) error {
 	return nil
 }
 
-// iceServers tells an account how to reach STUN and TURN, with credentials of its own. host is the name in the public URL;
-// for loopback the address itself, since a name may mean another family there.
-func iceServers(turn *turnsrv.Server, host string) func(account proto.ID) *pb.IceServers {
+// ice tells devices how to reach the TURN server, with credentials of their own: they end with the device.
+// Devices of an account share its limits.
+type ice struct {
+	turn *turnsrv.Server
+	host string
+}
+
+// newICE takes the name in the public URL; for loopback it uses the address itself, since a name may mean
+// another family there. Without a TURN server there is no ICE.
+func newICE(turn *turnsrv.Server, host string) signal.ICE {
 	if turn == nil {
 		return nil
 	}
 	if a := turn.UDPAddr(); a != nil && a.IP.IsLoopback() {
 		host = a.IP.String()
 	}
-	return func(account proto.ID) *pb.IceServers {
-		username, password, expires := turn.Credentials(account.String(), time.Now())
-		return &pb.IceServers{
-			Servers:   []*pb.IceServer{{Urls: turn.URLs(host), Username: username, Credential: password}},
-			ExpiresMs: uint64(expires.UnixMilli()), //nolint:gosec // after 1970
-		}
+	return ice{turn, host}
+}
+
+func turnUser(account, device proto.ID) string { return account.String() + "/" + device.String() }
+
+// Servers implements signal.ICE.
+func (i ice) Servers(account, device proto.ID) *pb.IceServers {
+	username, password, expires := i.turn.Credentials(turnUser(account, device), time.Now())
+	return &pb.IceServers{
+		Servers:   []*pb.IceServer{{Urls: i.turn.URLs(i.host), Username: username, Credential: password}},
+		ExpiresMs: uint64(expires.UnixMilli()), //nolint:gosec // after 1970
 	}
 }
+
+// Revoke implements signal.ICE.
+func (i ice) Revoke(account, device proto.ID) { i.turn.Revoke(turnUser(account, device)) }
 
 // turnMetrics shows the counters of the TURN server at /metrics.
 type turnMetrics struct {

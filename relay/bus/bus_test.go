@@ -1,0 +1,68 @@
+package bus_test
+
+import (
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/parley-chat/parley/proto"
+	pb "github.com/parley-chat/parley/proto/parleyv1"
+	"github.com/parley-chat/parley/relay/bus"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// counter counts what it is told.
+type counter struct {
+	mu sync.Mutex
+	n  int
+}
+
+func (c *counter) Hint(*pb.Frame) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return true
+}
+
+func TestLocal(t *testing.T) {
+	b := bus.NewLocal()
+	account, one, two := proto.NewID(), proto.NewID(), proto.NewID()
+	first, second := &counter{}, &counter{}
+	cancel := b.Subscribe(account, one, first)
+	b.Subscribe(account, two, second)
+	b.Publish(account, &pb.Frame{}, proto.ID{})
+	b.Publish(account, &pb.Frame{}, one)
+	b.Publish(proto.NewID(), &pb.Frame{}, proto.ID{})
+	cancel()
+	cancel() // a second time does nothing
+	b.Publish(account, &pb.Frame{}, proto.ID{})
+	if first.n != 1 || second.n != 3 {
+		t.Errorf("the devices got %d and %d frames, want 1 and 3", first.n, second.n)
+	}
+}
+
+// TestLocalAtOnce: connections come and go while frames are published.
+func TestLocalAtOnce(t *testing.T) {
+	b := bus.NewLocal()
+	account, stays := proto.NewID(), &counter{}
+	b.Subscribe(account, proto.NewID(), stays)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 100 {
+				b.Subscribe(account, proto.NewID(), &counter{})()
+			}
+		})
+		all.Go(func() {
+			for range 100 {
+				b.Publish(account, &pb.Frame{}, proto.ID{})
+			}
+		})
+	}
+	all.Wait()
+	if stays.n != 400 {
+		t.Errorf("who stays got %d frames, want 400", stays.n)
+	}
+}

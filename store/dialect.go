@@ -1,0 +1,21 @@
+package store
+
+import (
+	"database/sql"
+
+	"github.com/pressly/goose/v3"
+)
+
+// dialect is what a database says in its own words. All other statements are shared: they keep to what
+// SQLite and MySQL understand alike (no RETURNING, no ON CONFLICT, no scalar MAX, no partial indexes).
+type dialect interface {
+	// open opens the database at a path or address: db for the writer, with one connection that commits
+	// durably, and read for everybody else.
+	open(address string) (db, read *sql.DB, err error)
+	// migrations names the folder of the schema below migrations and goose's name of the dialect.
+	migrations() (folder string, name goose.Dialect)
+	// taken says whether a statement failed because a unique key exists; with a column, because of that one.
+	taken(err error, column string) bool
+	// full says whether a statement or commit failed because there is no room on the disk.
+	full(err error) bool
+}
