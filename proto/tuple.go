@@ -42,6 +42,10 @@ const (
 	LabelHistory        = "history"
 	LabelGrant          = "grant"
 	LabelMessage        = "message"
+	LabelSafety         = "safety"
+	LabelRecovery       = "recovery"
+	LabelRecoveryAuth   = "recovery-auth"
+	LabelRecoveryWrap   = "recovery-wrap"
 )
 
 // labelPrefix separates this protocol and its version from every other use of the same keys.

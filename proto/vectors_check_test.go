@@ -16,7 +16,7 @@ func TestVectors(t *testing.T) {
 	for name, check := range map[string]func(*testing.T, *vectors){
 		"primitives": checkPrimitives, "texts": checkTexts, "password": checkPasswordVector, "accounts": checkAccounts,
 		"invitation": checkInvitation, "chains": checkChains, "envelopes": checkEnvelopes, "links": checkLinks,
-		"fragments": checkFragments, "negative": checkNegative,
+		"fragments": checkFragments, "negative": checkNegative, "safety": checkSafety, "recovery": checkRecovery,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, v) })
 	}

@@ -87,6 +87,8 @@ type vectors struct {
 	Descriptions descriptionVectors `json:"descriptions"`
 	LinkProof    linkProofVector    `json:"link_proof"`
 	Fragments    fragmentVector     `json:"fragments"`
+	Safety       []safetyVector     `json:"safety"`
+	Recovery     recoveryVector     `json:"recovery"`
 	Negative     []negativeVector   `json:"negative"`
 }
 
@@ -138,7 +140,7 @@ func buildVectors(t *testing.T) *vectors {
 	// Every part draws from a seed of its own, so that a change of one leaves the others alone.
 	for i, part := range []func(*testing.T, *world, *vectors){
 		buildPrimitives, buildNames, buildPassword, buildAccounts, buildInvitation, buildPair, buildGroup,
-		buildEnvelopes, buildDescriptions, buildLinkProof, buildFragments, buildNegative,
+		buildEnvelopes, buildDescriptions, buildLinkProof, buildFragments, buildNegative, buildSafety, buildRecovery,
 	} {
 		t.Run("", func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, uint64(i)+1) //nolint:gosec // a small index

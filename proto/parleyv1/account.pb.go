@@ -871,6 +871,60 @@ func (x *LinkJoin) GetConversation() []byte {
 	return nil
 }
 
+// DeviceAsk is what a new device says of itself, sealed under the secret of a device link: an older device of the account
+// shows that secret, as a QR code, and adds who knows it.
+type DeviceAsk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          *DeviceKeys            `protobuf:"bytes,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceAsk) Reset() {
+	*x = DeviceAsk{}
+	mi := &file_parley_v1_account_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceAsk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceAsk) ProtoMessage() {}
+
+func (x *DeviceAsk) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_account_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceAsk.ProtoReflect.Descriptor instead.
+func (*DeviceAsk) Descriptor() ([]byte, []int) {
+	return file_parley_v1_account_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DeviceAsk) GetKeys() *DeviceKeys {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *DeviceAsk) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 var File_parley_v1_account_proto protoreflect.FileDescriptor
 
 const file_parley_v1_account_proto_rawDesc = "" +
@@ -955,7 +1009,10 @@ const file_parley_v1_account_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\fR\aaccount\x12!\n" +
 	"\fidentity_key\x18\x03 \x01(\fR\videntityKey\x12\"\n" +
-	"\fconversation\x18\x04 \x01(\fR\fconversationB7Z5github.com/parley-chat/parley/proto/parleyv1;parleyv1b\x06proto3"
+	"\fconversation\x18\x04 \x01(\fR\fconversation\"J\n" +
+	"\tDeviceAsk\x12)\n" +
+	"\x04keys\x18\x01 \x01(\v2\x15.parley.v1.DeviceKeysR\x04keys\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04nameB7Z5github.com/parley-chat/parley/proto/parleyv1;parleyv1b\x06proto3"
 
 var (
 	file_parley_v1_account_proto_rawDescOnce sync.Once
@@ -969,7 +1026,7 @@ func file_parley_v1_account_proto_rawDescGZIP() []byte {
 	return file_parley_v1_account_proto_rawDescData
 }
 
-var file_parley_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_parley_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_parley_v1_account_proto_goTypes = []any{
 	(*Signed)(nil),               // 0: parley.v1.Signed
 	(*Sealed)(nil),               // 1: parley.v1.Sealed
@@ -983,15 +1040,17 @@ var file_parley_v1_account_proto_goTypes = []any{
 	(*Invitation)(nil),           // 9: parley.v1.Invitation
 	(*InvitationSecretPart)(nil), // 10: parley.v1.InvitationSecretPart
 	(*LinkJoin)(nil),             // 11: parley.v1.LinkJoin
+	(*DeviceAsk)(nil),            // 12: parley.v1.DeviceAsk
 }
 var file_parley_v1_account_proto_depIdxs = []int32{
 	2, // 0: parley.v1.DeviceList.devices:type_name -> parley.v1.DeviceKeys
 	4, // 1: parley.v1.KeyRing.keys:type_name -> parley.v1.AccountKey
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2, // 2: parley.v1.DeviceAsk.keys:type_name -> parley.v1.DeviceKeys
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_account_proto_init() }
@@ -1005,7 +1064,7 @@ func file_parley_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_account_proto_rawDesc), len(file_parley_v1_account_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

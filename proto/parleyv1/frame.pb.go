@@ -281,6 +281,10 @@ type Frame struct {
 	//	*Frame_GetDeviceLists
 	//	*Frame_Lists
 	//	*Frame_SetProfile
+	//	*Frame_RemoveContact
+	//	*Frame_SetBlocked
+	//	*Frame_SetPrivacy
+	//	*Frame_DeviceAsks
 	//	*Frame_SetPresence
 	//	*Frame_Presences
 	//	*Frame_Typing
@@ -656,6 +660,42 @@ func (x *Frame) GetSetProfile() *SetProfile {
 	return nil
 }
 
+func (x *Frame) GetRemoveContact() *RemoveContact {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_RemoveContact); ok {
+			return x.RemoveContact
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetSetBlocked() *SetBlocked {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_SetBlocked); ok {
+			return x.SetBlocked
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetSetPrivacy() *SetPrivacy {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_SetPrivacy); ok {
+			return x.SetPrivacy
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetDeviceAsks() *DeviceAsks {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_DeviceAsks); ok {
+			return x.DeviceAsks
+		}
+	}
+	return nil
+}
+
 func (x *Frame) GetSetPresence() *SetPresence {
 	if x != nil {
 		if x, ok := x.Kind.(*Frame_SetPresence); ok {
@@ -902,6 +942,22 @@ type Frame_SetProfile struct {
 	SetProfile *SetProfile `protobuf:"bytes,49,opt,name=set_profile,json=setProfile,proto3,oneof"`
 }
 
+type Frame_RemoveContact struct {
+	RemoveContact *RemoveContact `protobuf:"bytes,50,opt,name=remove_contact,json=removeContact,proto3,oneof"`
+}
+
+type Frame_SetBlocked struct {
+	SetBlocked *SetBlocked `protobuf:"bytes,51,opt,name=set_blocked,json=setBlocked,proto3,oneof"`
+}
+
+type Frame_SetPrivacy struct {
+	SetPrivacy *SetPrivacy `protobuf:"bytes,52,opt,name=set_privacy,json=setPrivacy,proto3,oneof"`
+}
+
+type Frame_DeviceAsks struct {
+	DeviceAsks *DeviceAsks `protobuf:"bytes,53,opt,name=device_asks,json=deviceAsks,proto3,oneof"` // pushed: a new device came by a link of this account
+}
+
 type Frame_SetPresence struct {
 	// live
 	SetPresence *SetPresence `protobuf:"bytes,60,opt,name=set_presence,json=setPresence,proto3,oneof"`
@@ -1017,6 +1073,14 @@ func (*Frame_GetDeviceLists) isFrame_Kind() {}
 func (*Frame_Lists) isFrame_Kind() {}
 
 func (*Frame_SetProfile) isFrame_Kind() {}
+
+func (*Frame_RemoveContact) isFrame_Kind() {}
+
+func (*Frame_SetBlocked) isFrame_Kind() {}
+
+func (*Frame_SetPrivacy) isFrame_Kind() {}
+
+func (*Frame_DeviceAsks) isFrame_Kind() {}
 
 func (*Frame_SetPresence) isFrame_Kind() {}
 
@@ -1432,6 +1496,7 @@ type AccountChanges struct {
 	DeviceList       *Signed                `protobuf:"bytes,8,opt,name=device_list,json=deviceList,proto3" json:"device_list,omitempty"`                   // own, when it changed
 	GenerationGrants []*GenerationGrant     `protobuf:"bytes,9,rep,name=generation_grants,json=generationGrants,proto3" json:"generation_grants,omitempty"` // for this device
 	Profile          *Profile               `protobuf:"bytes,10,opt,name=profile,proto3" json:"profile,omitempty"`                                          // own, when it changed
+	Privacy          *Privacy               `protobuf:"bytes,11,opt,name=privacy,proto3" json:"privacy,omitempty"`                                          // own, when it changed
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -1536,12 +1601,22 @@ func (x *AccountChanges) GetProfile() *Profile {
 	return nil
 }
 
+func (x *AccountChanges) GetPrivacy() *Privacy {
+	if x != nil {
+		return x.Privacy
+	}
+	return nil
+}
+
 type Profile struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	UserName      string                 `protobuf:"bytes,2,opt,name=user_name,json=userName,proto3" json:"user_name,omitempty"` // empty for a name-first account
 	Nickname      string                 `protobuf:"bytes,3,opt,name=nickname,proto3" json:"nickname,omitempty"`
-	Admin         bool                   `protobuf:"varint,4,opt,name=admin,proto3" json:"admin,omitempty"` // of the server; only in one's own
+	Admin         bool                   `protobuf:"varint,4,opt,name=admin,proto3" json:"admin,omitempty"`                          // of the server; only in one's own
+	Avatar        []byte                 `protobuf:"bytes,5,opt,name=avatar,proto3" json:"avatar,omitempty"`                         // SHA-256 of the picture, which GET /api/v1/avatars/{account}/{hash} returns; empty: none
+	Recovery      bool                   `protobuf:"varint,6,opt,name=recovery,proto3" json:"recovery,omitempty"`                    // there is a recovery code; only in one's own
+	DeletedMs     uint64                 `protobuf:"varint,7,opt,name=deleted_ms,json=deletedMs,proto3" json:"deleted_ms,omitempty"` // when the account was deleted, 0: it is not
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1604,6 +1679,27 @@ func (x *Profile) GetAdmin() bool {
 	return false
 }
 
+func (x *Profile) GetAvatar() []byte {
+	if x != nil {
+		return x.Avatar
+	}
+	return nil
+}
+
+func (x *Profile) GetRecovery() bool {
+	if x != nil {
+		return x.Recovery
+	}
+	return false
+}
+
+func (x *Profile) GetDeletedMs() uint64 {
+	if x != nil {
+		return x.DeletedMs
+	}
+	return 0
+}
+
 type Contact struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Profile       *Profile               `protobuf:"bytes,1,opt,name=profile,proto3" json:"profile,omitempty"`
@@ -1613,6 +1709,8 @@ type Contact struct {
 	LinkJoin      *Signed                `protobuf:"bytes,5,opt,name=link_join,json=linkJoin,proto3" json:"link_join,omitempty"`       // how they came, when by an invitation of this account
 	Conversation  []byte                 `protobuf:"bytes,6,opt,name=conversation,proto3" json:"conversation,omitempty"`               // the pair's, when accepted
 	SinceMs       uint64                 `protobuf:"varint,7,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Blocked       bool                   `protobuf:"varint,8,opt,name=blocked,proto3" json:"blocked,omitempty"`      // by this account; they never learn of it
+	Invitation    string                 `protobuf:"bytes,9,opt,name=invitation,proto3" json:"invitation,omitempty"` // code of the own invitation that they came by
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1696,13 +1794,28 @@ func (x *Contact) GetSinceMs() uint64 {
 	return 0
 }
 
+func (x *Contact) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
+func (x *Contact) GetInvitation() string {
+	if x != nil {
+		return x.Invitation
+	}
+	return ""
+}
+
 type DeviceState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Device        []byte                 `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	CreatedMs     uint64                 `protobuf:"varint,3,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
 	LastUsedMs    uint64                 `protobuf:"varint,4,opt,name=last_used_ms,json=lastUsedMs,proto3" json:"last_used_ms,omitempty"`
-	Ended         bool                   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"` // signed out or revoked
+	Ended         bool                   `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`                               // signed out or revoked
+	LastAddress   string                 `protobuf:"bytes,6,opt,name=last_address,json=lastAddress,proto3" json:"last_address,omitempty"` // IP address that it was last used from
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1770,6 +1883,13 @@ func (x *DeviceState) GetEnded() bool {
 		return x.Ended
 	}
 	return false
+}
+
+func (x *DeviceState) GetLastAddress() string {
+	if x != nil {
+		return x.LastAddress
+	}
+	return ""
 }
 
 type InvitationState struct {
@@ -3789,6 +3909,263 @@ func (x *SetProfile) GetNickname() string {
 	return ""
 }
 
+// RemoveContact ends a contact on both sides.
+type RemoveContact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveContact) Reset() {
+	*x = RemoveContact{}
+	mi := &file_parley_v1_frame_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveContact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveContact) ProtoMessage() {}
+
+func (x *RemoveContact) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_frame_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveContact.ProtoReflect.Descriptor instead.
+func (*RemoveContact) Descriptor() ([]byte, []int) {
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *RemoveContact) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+// SetBlocked blocks an account or lets it in again. To somebody blocked the blocker is offline: requests, signals, typing
+// and read marks of theirs go nowhere, and what they post waits at the relay until they are let in again.
+type SetBlocked struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Blocked       bool                   `protobuf:"varint,2,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetBlocked) Reset() {
+	*x = SetBlocked{}
+	mi := &file_parley_v1_frame_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetBlocked) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetBlocked) ProtoMessage() {}
+
+func (x *SetBlocked) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_frame_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetBlocked.ProtoReflect.Descriptor instead.
+func (*SetBlocked) Descriptor() ([]byte, []int) {
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SetBlocked) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *SetBlocked) GetBlocked() bool {
+	if x != nil {
+		return x.Blocked
+	}
+	return false
+}
+
+// Privacy is what an account does not show. Each works both ways: who hides something does not see it of others.
+type Privacy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HidePresence  bool                   `protobuf:"varint,1,opt,name=hide_presence,json=hidePresence,proto3" json:"hide_presence,omitempty"` // online, away and last seen
+	HideRead      bool                   `protobuf:"varint,2,opt,name=hide_read,json=hideRead,proto3" json:"hide_read,omitempty"`             // read cursors
+	HideTyping    bool                   `protobuf:"varint,3,opt,name=hide_typing,json=hideTyping,proto3" json:"hide_typing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Privacy) Reset() {
+	*x = Privacy{}
+	mi := &file_parley_v1_frame_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Privacy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Privacy) ProtoMessage() {}
+
+func (x *Privacy) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_frame_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Privacy.ProtoReflect.Descriptor instead.
+func (*Privacy) Descriptor() ([]byte, []int) {
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Privacy) GetHidePresence() bool {
+	if x != nil {
+		return x.HidePresence
+	}
+	return false
+}
+
+func (x *Privacy) GetHideRead() bool {
+	if x != nil {
+		return x.HideRead
+	}
+	return false
+}
+
+func (x *Privacy) GetHideTyping() bool {
+	if x != nil {
+		return x.HideTyping
+	}
+	return false
+}
+
+type SetPrivacy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Privacy       *Privacy               `protobuf:"bytes,1,opt,name=privacy,proto3" json:"privacy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPrivacy) Reset() {
+	*x = SetPrivacy{}
+	mi := &file_parley_v1_frame_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPrivacy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPrivacy) ProtoMessage() {}
+
+func (x *SetPrivacy) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_frame_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPrivacy.ProtoReflect.Descriptor instead.
+func (*SetPrivacy) Descriptor() ([]byte, []int) {
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *SetPrivacy) GetPrivacy() *Privacy {
+	if x != nil {
+		return x.Privacy
+	}
+	return nil
+}
+
+// DeviceAsks brings what a new device says of itself to the account's other devices.
+type DeviceAsks struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"` // of the device link
+	Ask           *Sealed                `protobuf:"bytes,2,opt,name=ask,proto3" json:"ask,omitempty"`   // DeviceAsk
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceAsks) Reset() {
+	*x = DeviceAsks{}
+	mi := &file_parley_v1_frame_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceAsks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceAsks) ProtoMessage() {}
+
+func (x *DeviceAsks) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_frame_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceAsks.ProtoReflect.Descriptor instead.
+func (*DeviceAsks) Descriptor() ([]byte, []int) {
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *DeviceAsks) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *DeviceAsks) GetAsk() *Sealed {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
 type SetPresence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         PresenceState          `protobuf:"varint,1,opt,name=state,proto3,enum=parley.v1.PresenceState" json:"state,omitempty"`
@@ -3798,7 +4175,7 @@ type SetPresence struct {
 
 func (x *SetPresence) Reset() {
 	*x = SetPresence{}
-	mi := &file_parley_v1_frame_proto_msgTypes[45]
+	mi := &file_parley_v1_frame_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +4187,7 @@ func (x *SetPresence) String() string {
 func (*SetPresence) ProtoMessage() {}
 
 func (x *SetPresence) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_frame_proto_msgTypes[45]
+	mi := &file_parley_v1_frame_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +4200,7 @@ func (x *SetPresence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPresence.ProtoReflect.Descriptor instead.
 func (*SetPresence) Descriptor() ([]byte, []int) {
-	return file_parley_v1_frame_proto_rawDescGZIP(), []int{45}
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SetPresence) GetState() PresenceState {
@@ -3845,7 +4222,7 @@ type Presence struct {
 
 func (x *Presence) Reset() {
 	*x = Presence{}
-	mi := &file_parley_v1_frame_proto_msgTypes[46]
+	mi := &file_parley_v1_frame_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3857,7 +4234,7 @@ func (x *Presence) String() string {
 func (*Presence) ProtoMessage() {}
 
 func (x *Presence) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_frame_proto_msgTypes[46]
+	mi := &file_parley_v1_frame_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3870,7 +4247,7 @@ func (x *Presence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence.ProtoReflect.Descriptor instead.
 func (*Presence) Descriptor() ([]byte, []int) {
-	return file_parley_v1_frame_proto_rawDescGZIP(), []int{46}
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Presence) GetAccount() []byte {
@@ -3910,7 +4287,7 @@ type Presences struct {
 
 func (x *Presences) Reset() {
 	*x = Presences{}
-	mi := &file_parley_v1_frame_proto_msgTypes[47]
+	mi := &file_parley_v1_frame_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3922,7 +4299,7 @@ func (x *Presences) String() string {
 func (*Presences) ProtoMessage() {}
 
 func (x *Presences) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_frame_proto_msgTypes[47]
+	mi := &file_parley_v1_frame_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3935,7 +4312,7 @@ func (x *Presences) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presences.ProtoReflect.Descriptor instead.
 func (*Presences) Descriptor() ([]byte, []int) {
-	return file_parley_v1_frame_proto_rawDescGZIP(), []int{47}
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Presences) GetPresences() []*Presence {
@@ -3956,7 +4333,7 @@ type Typing struct {
 
 func (x *Typing) Reset() {
 	*x = Typing{}
-	mi := &file_parley_v1_frame_proto_msgTypes[48]
+	mi := &file_parley_v1_frame_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3968,7 +4345,7 @@ func (x *Typing) String() string {
 func (*Typing) ProtoMessage() {}
 
 func (x *Typing) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_frame_proto_msgTypes[48]
+	mi := &file_parley_v1_frame_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3981,7 +4358,7 @@ func (x *Typing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Typing.ProtoReflect.Descriptor instead.
 func (*Typing) Descriptor() ([]byte, []int) {
-	return file_parley_v1_frame_proto_rawDescGZIP(), []int{48}
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Typing) GetConversation() []byte {
@@ -4016,7 +4393,7 @@ type SignalTo struct {
 
 func (x *SignalTo) Reset() {
 	*x = SignalTo{}
-	mi := &file_parley_v1_frame_proto_msgTypes[49]
+	mi := &file_parley_v1_frame_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4028,7 +4405,7 @@ func (x *SignalTo) String() string {
 func (*SignalTo) ProtoMessage() {}
 
 func (x *SignalTo) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_frame_proto_msgTypes[49]
+	mi := &file_parley_v1_frame_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4041,7 +4418,7 @@ func (x *SignalTo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalTo.ProtoReflect.Descriptor instead.
 func (*SignalTo) Descriptor() ([]byte, []int) {
-	return file_parley_v1_frame_proto_rawDescGZIP(), []int{49}
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SignalTo) GetAccount() []byte {
@@ -4076,7 +4453,7 @@ type SignalFrom struct {
 
 func (x *SignalFrom) Reset() {
 	*x = SignalFrom{}
-	mi := &file_parley_v1_frame_proto_msgTypes[50]
+	mi := &file_parley_v1_frame_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4088,7 +4465,7 @@ func (x *SignalFrom) String() string {
 func (*SignalFrom) ProtoMessage() {}
 
 func (x *SignalFrom) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_frame_proto_msgTypes[50]
+	mi := &file_parley_v1_frame_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4101,7 +4478,7 @@ func (x *SignalFrom) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalFrom.ProtoReflect.Descriptor instead.
 func (*SignalFrom) Descriptor() ([]byte, []int) {
-	return file_parley_v1_frame_proto_rawDescGZIP(), []int{50}
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SignalFrom) GetAccount() []byte {
@@ -4137,7 +4514,7 @@ type Posted_Result struct {
 
 func (x *Posted_Result) Reset() {
 	*x = Posted_Result{}
-	mi := &file_parley_v1_frame_proto_msgTypes[51]
+	mi := &file_parley_v1_frame_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4149,7 +4526,7 @@ func (x *Posted_Result) String() string {
 func (*Posted_Result) ProtoMessage() {}
 
 func (x *Posted_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_frame_proto_msgTypes[51]
+	mi := &file_parley_v1_frame_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4203,7 +4580,7 @@ type Presence_Device struct {
 
 func (x *Presence_Device) Reset() {
 	*x = Presence_Device{}
-	mi := &file_parley_v1_frame_proto_msgTypes[52]
+	mi := &file_parley_v1_frame_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4215,7 +4592,7 @@ func (x *Presence_Device) String() string {
 func (*Presence_Device) ProtoMessage() {}
 
 func (x *Presence_Device) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_frame_proto_msgTypes[52]
+	mi := &file_parley_v1_frame_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4228,7 +4605,7 @@ func (x *Presence_Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Presence_Device.ProtoReflect.Descriptor instead.
 func (*Presence_Device) Descriptor() ([]byte, []int) {
-	return file_parley_v1_frame_proto_rawDescGZIP(), []int{46, 0}
+	return file_parley_v1_frame_proto_rawDescGZIP(), []int{51, 0}
 }
 
 func (x *Presence_Device) GetDevice() []byte {
@@ -4249,7 +4626,7 @@ var File_parley_v1_frame_proto protoreflect.FileDescriptor
 
 const file_parley_v1_frame_proto_rawDesc = "" +
 	"\n" +
-	"\x15parley/v1/frame.proto\x12\tparley.v1\x1a\x17parley/v1/account.proto\x1a\x1cparley/v1/conversation.proto\x1a\x14parley/v1/link.proto\"\xf4\x13\n" +
+	"\x15parley/v1/frame.proto\x12\tparley.v1\x1a\x17parley/v1/account.proto\x1a\x1cparley/v1/conversation.proto\x1a\x14parley/v1/link.proto\"\xe5\x15\n" +
 	"\x05Frame\x12\x18\n" +
 	"\arequest\x18\x01 \x01(\x04R\arequest\x12(\n" +
 	"\x05error\x18\x02 \x01(\v2\x10.parley.v1.ErrorH\x00R\x05error\x12\x1f\n" +
@@ -4294,7 +4671,14 @@ const file_parley_v1_frame_proto_rawDesc = "" +
 	"\x10get_device_lists\x18/ \x01(\v2\x19.parley.v1.GetDeviceListsH\x00R\x0egetDeviceLists\x12.\n" +
 	"\x05lists\x180 \x01(\v2\x16.parley.v1.DeviceListsH\x00R\x05lists\x128\n" +
 	"\vset_profile\x181 \x01(\v2\x15.parley.v1.SetProfileH\x00R\n" +
-	"setProfile\x12;\n" +
+	"setProfile\x12A\n" +
+	"\x0eremove_contact\x182 \x01(\v2\x18.parley.v1.RemoveContactH\x00R\rremoveContact\x128\n" +
+	"\vset_blocked\x183 \x01(\v2\x15.parley.v1.SetBlockedH\x00R\n" +
+	"setBlocked\x128\n" +
+	"\vset_privacy\x184 \x01(\v2\x15.parley.v1.SetPrivacyH\x00R\n" +
+	"setPrivacy\x128\n" +
+	"\vdevice_asks\x185 \x01(\v2\x15.parley.v1.DeviceAsksH\x00R\n" +
+	"deviceAsks\x12;\n" +
 	"\fset_presence\x18< \x01(\v2\x16.parley.v1.SetPresenceH\x00R\vsetPresence\x124\n" +
 	"\tpresences\x18= \x01(\v2\x14.parley.v1.PresencesH\x00R\tpresences\x12+\n" +
 	"\x06typing\x18> \x01(\v2\x11.parley.v1.TypingH\x00R\x06typing\x122\n" +
@@ -4336,7 +4720,7 @@ const file_parley_v1_frame_proto_rawDesc = "" +
 	"\aGoodbye\x12&\n" +
 	"\x05error\x18\x01 \x01(\v2\x10.parley.v1.ErrorR\x05error\"#\n" +
 	"\vAccountSync\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\x04R\x05after\"\xfd\x03\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\"\xab\x04\n" +
 	"\x0eAccountChanges\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12.\n" +
@@ -4349,12 +4733,17 @@ const file_parley_v1_frame_proto_rawDesc = "" +
 	"deviceList\x12G\n" +
 	"\x11generation_grants\x18\t \x03(\v2\x1a.parley.v1.GenerationGrantR\x10generationGrants\x12,\n" +
 	"\aprofile\x18\n" +
-	" \x01(\v2\x12.parley.v1.ProfileR\aprofile\"r\n" +
+	" \x01(\v2\x12.parley.v1.ProfileR\aprofile\x12,\n" +
+	"\aprivacy\x18\v \x01(\v2\x12.parley.v1.PrivacyR\aprivacy\"\xc5\x01\n" +
 	"\aProfile\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x1b\n" +
 	"\tuser_name\x18\x02 \x01(\tR\buserName\x12\x1a\n" +
 	"\bnickname\x18\x03 \x01(\tR\bnickname\x12\x14\n" +
-	"\x05admin\x18\x04 \x01(\bR\x05admin\"\x9d\x02\n" +
+	"\x05admin\x18\x04 \x01(\bR\x05admin\x12\x16\n" +
+	"\x06avatar\x18\x05 \x01(\fR\x06avatar\x12\x1a\n" +
+	"\brecovery\x18\x06 \x01(\bR\brecovery\x12\x1d\n" +
+	"\n" +
+	"deleted_ms\x18\a \x01(\x04R\tdeletedMs\"\xd7\x02\n" +
 	"\aContact\x12,\n" +
 	"\aprofile\x18\x01 \x01(\v2\x12.parley.v1.ProfileR\aprofile\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.parley.v1.ContactStateR\x05state\x12\x12\n" +
@@ -4363,7 +4752,11 @@ const file_parley_v1_frame_proto_rawDesc = "" +
 	"deviceList\x12.\n" +
 	"\tlink_join\x18\x05 \x01(\v2\x11.parley.v1.SignedR\blinkJoin\x12\"\n" +
 	"\fconversation\x18\x06 \x01(\fR\fconversation\x12\x19\n" +
-	"\bsince_ms\x18\a \x01(\x04R\asinceMs\"\x90\x01\n" +
+	"\bsince_ms\x18\a \x01(\x04R\asinceMs\x12\x18\n" +
+	"\ablocked\x18\b \x01(\bR\ablocked\x12\x1e\n" +
+	"\n" +
+	"invitation\x18\t \x01(\tR\n" +
+	"invitation\"\xb3\x01\n" +
 	"\vDeviceState\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\fR\x06device\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +
@@ -4371,7 +4764,8 @@ const file_parley_v1_frame_proto_rawDesc = "" +
 	"created_ms\x18\x03 \x01(\x04R\tcreatedMs\x12 \n" +
 	"\flast_used_ms\x18\x04 \x01(\x04R\n" +
 	"lastUsedMs\x12\x14\n" +
-	"\x05ended\x18\x05 \x01(\bR\x05ended\"{\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\x12!\n" +
+	"\flast_address\x18\x06 \x01(\tR\vlastAddress\"{\n" +
 	"\x0fInvitationState\x121\n" +
 	"\n" +
 	"invitation\x18\x01 \x01(\v2\x11.parley.v1.SignedR\n" +
@@ -4525,7 +4919,25 @@ const file_parley_v1_frame_proto_rawDesc = "" +
 	"\x05lists\x18\x01 \x03(\v2\x11.parley.v1.SignedR\x05lists\"(\n" +
 	"\n" +
 	"SetProfile\x12\x1a\n" +
-	"\bnickname\x18\x01 \x01(\tR\bnickname\"=\n" +
+	"\bnickname\x18\x01 \x01(\tR\bnickname\")\n" +
+	"\rRemoveContact\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\fR\aaccount\"@\n" +
+	"\n" +
+	"SetBlocked\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x18\n" +
+	"\ablocked\x18\x02 \x01(\bR\ablocked\"l\n" +
+	"\aPrivacy\x12#\n" +
+	"\rhide_presence\x18\x01 \x01(\bR\fhidePresence\x12\x1b\n" +
+	"\thide_read\x18\x02 \x01(\bR\bhideRead\x12\x1f\n" +
+	"\vhide_typing\x18\x03 \x01(\bR\n" +
+	"hideTyping\":\n" +
+	"\n" +
+	"SetPrivacy\x12,\n" +
+	"\aprivacy\x18\x01 \x01(\v2\x12.parley.v1.PrivacyR\aprivacy\"E\n" +
+	"\n" +
+	"DeviceAsks\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12#\n" +
+	"\x03ask\x18\x02 \x01(\v2\x11.parley.v1.SealedR\x03ask\"=\n" +
 	"\vSetPresence\x12.\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x18.parley.v1.PresenceStateR\x05state\"\xfe\x01\n" +
 	"\bPresence\x12\x18\n" +
@@ -4602,7 +5014,7 @@ func file_parley_v1_frame_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_v1_frame_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_parley_v1_frame_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_parley_v1_frame_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_parley_v1_frame_proto_goTypes = []any{
 	(ErrorCode)(0),            // 0: parley.v1.ErrorCode
 	(ContactState)(0),         // 1: parley.v1.ContactState
@@ -4652,130 +5064,142 @@ var file_parley_v1_frame_proto_goTypes = []any{
 	(*GetDeviceLists)(nil),    // 45: parley.v1.GetDeviceLists
 	(*DeviceLists)(nil),       // 46: parley.v1.DeviceLists
 	(*SetProfile)(nil),        // 47: parley.v1.SetProfile
-	(*SetPresence)(nil),       // 48: parley.v1.SetPresence
-	(*Presence)(nil),          // 49: parley.v1.Presence
-	(*Presences)(nil),         // 50: parley.v1.Presences
-	(*Typing)(nil),            // 51: parley.v1.Typing
-	(*SignalTo)(nil),          // 52: parley.v1.SignalTo
-	(*SignalFrom)(nil),        // 53: parley.v1.SignalFrom
-	(*Posted_Result)(nil),     // 54: parley.v1.Posted.Result
-	(*Presence_Device)(nil),   // 55: parley.v1.Presence.Device
-	(*CommitPost)(nil),        // 56: parley.v1.CommitPost
-	(*LinkOpen)(nil),          // 57: parley.v1.LinkOpen
-	(*LinkProof)(nil),         // 58: parley.v1.LinkProof
-	(*Signal)(nil),            // 59: parley.v1.Signal
-	(*Direct)(nil),            // 60: parley.v1.Direct
-	(*DirectAck)(nil),         // 61: parley.v1.DirectAck
-	(*Ping)(nil),              // 62: parley.v1.Ping
-	(*Signed)(nil),            // 63: parley.v1.Signed
-	(*GenerationGrant)(nil),   // 64: parley.v1.GenerationGrant
-	(ConversationKind)(0),     // 65: parley.v1.ConversationKind
-	(*Envelope)(nil),          // 66: parley.v1.Envelope
-	(*Grant)(nil),             // 67: parley.v1.Grant
-	(*Sealed)(nil),            // 68: parley.v1.Sealed
+	(*RemoveContact)(nil),     // 48: parley.v1.RemoveContact
+	(*SetBlocked)(nil),        // 49: parley.v1.SetBlocked
+	(*Privacy)(nil),           // 50: parley.v1.Privacy
+	(*SetPrivacy)(nil),        // 51: parley.v1.SetPrivacy
+	(*DeviceAsks)(nil),        // 52: parley.v1.DeviceAsks
+	(*SetPresence)(nil),       // 53: parley.v1.SetPresence
+	(*Presence)(nil),          // 54: parley.v1.Presence
+	(*Presences)(nil),         // 55: parley.v1.Presences
+	(*Typing)(nil),            // 56: parley.v1.Typing
+	(*SignalTo)(nil),          // 57: parley.v1.SignalTo
+	(*SignalFrom)(nil),        // 58: parley.v1.SignalFrom
+	(*Posted_Result)(nil),     // 59: parley.v1.Posted.Result
+	(*Presence_Device)(nil),   // 60: parley.v1.Presence.Device
+	(*CommitPost)(nil),        // 61: parley.v1.CommitPost
+	(*LinkOpen)(nil),          // 62: parley.v1.LinkOpen
+	(*LinkProof)(nil),         // 63: parley.v1.LinkProof
+	(*Signal)(nil),            // 64: parley.v1.Signal
+	(*Direct)(nil),            // 65: parley.v1.Direct
+	(*DirectAck)(nil),         // 66: parley.v1.DirectAck
+	(*Ping)(nil),              // 67: parley.v1.Ping
+	(*Signed)(nil),            // 68: parley.v1.Signed
+	(*GenerationGrant)(nil),   // 69: parley.v1.GenerationGrant
+	(ConversationKind)(0),     // 70: parley.v1.ConversationKind
+	(*Envelope)(nil),          // 71: parley.v1.Envelope
+	(*Grant)(nil),             // 72: parley.v1.Grant
+	(*Sealed)(nil),            // 73: parley.v1.Sealed
 }
 var file_parley_v1_frame_proto_depIdxs = []int32{
-	4,  // 0: parley.v1.Frame.error:type_name -> parley.v1.Error
-	5,  // 1: parley.v1.Frame.ok:type_name -> parley.v1.Ok
-	6,  // 2: parley.v1.Frame.hello:type_name -> parley.v1.Hello
-	7,  // 3: parley.v1.Frame.welcome:type_name -> parley.v1.Welcome
-	8,  // 4: parley.v1.Frame.goodbye:type_name -> parley.v1.Goodbye
-	9,  // 5: parley.v1.Frame.account_sync:type_name -> parley.v1.AccountSync
-	10, // 6: parley.v1.Frame.account_changes:type_name -> parley.v1.AccountChanges
-	19, // 7: parley.v1.Frame.ice_request:type_name -> parley.v1.IceRequest
-	21, // 8: parley.v1.Frame.ice_servers:type_name -> parley.v1.IceServers
-	16, // 9: parley.v1.Frame.set_setting:type_name -> parley.v1.SetSetting
-	22, // 10: parley.v1.Frame.post:type_name -> parley.v1.Post
-	23, // 11: parley.v1.Frame.posted:type_name -> parley.v1.Posted
-	56, // 12: parley.v1.Frame.commit:type_name -> parley.v1.CommitPost
-	24, // 13: parley.v1.Frame.committed:type_name -> parley.v1.Committed
-	25, // 14: parley.v1.Frame.sync:type_name -> parley.v1.Sync
-	26, // 15: parley.v1.Frame.page:type_name -> parley.v1.Page
-	29, // 16: parley.v1.Frame.events:type_name -> parley.v1.Events
-	30, // 17: parley.v1.Frame.cursor:type_name -> parley.v1.Cursor
-	31, // 18: parley.v1.Frame.cursor_moved:type_name -> parley.v1.CursorMoved
-	32, // 19: parley.v1.Frame.commits_request:type_name -> parley.v1.CommitsRequest
-	33, // 20: parley.v1.Frame.commits:type_name -> parley.v1.Commits
-	34, // 21: parley.v1.Frame.grant_request:type_name -> parley.v1.GrantRequest
-	36, // 22: parley.v1.Frame.grant_post:type_name -> parley.v1.GrantPost
-	35, // 23: parley.v1.Frame.grant_needed:type_name -> parley.v1.GrantNeeded
-	37, // 24: parley.v1.Frame.grant_added:type_name -> parley.v1.GrantAdded
-	38, // 25: parley.v1.Frame.find_account:type_name -> parley.v1.FindAccount
-	39, // 26: parley.v1.Frame.found:type_name -> parley.v1.Found
-	40, // 27: parley.v1.Frame.ask_contact:type_name -> parley.v1.AskContact
-	41, // 28: parley.v1.Frame.answer_contact:type_name -> parley.v1.AnswerContact
-	42, // 29: parley.v1.Frame.create_invitation:type_name -> parley.v1.CreateInvitation
-	43, // 30: parley.v1.Frame.revoke_invitation:type_name -> parley.v1.RevokeInvitation
-	44, // 31: parley.v1.Frame.accept_invitation:type_name -> parley.v1.AcceptInvitation
-	45, // 32: parley.v1.Frame.get_device_lists:type_name -> parley.v1.GetDeviceLists
-	46, // 33: parley.v1.Frame.lists:type_name -> parley.v1.DeviceLists
-	47, // 34: parley.v1.Frame.set_profile:type_name -> parley.v1.SetProfile
-	48, // 35: parley.v1.Frame.set_presence:type_name -> parley.v1.SetPresence
-	50, // 36: parley.v1.Frame.presences:type_name -> parley.v1.Presences
-	51, // 37: parley.v1.Frame.typing:type_name -> parley.v1.Typing
-	52, // 38: parley.v1.Frame.signal_to:type_name -> parley.v1.SignalTo
-	53, // 39: parley.v1.Frame.signal_from:type_name -> parley.v1.SignalFrom
-	57, // 40: parley.v1.Frame.link_open:type_name -> parley.v1.LinkOpen
-	58, // 41: parley.v1.Frame.link_proof:type_name -> parley.v1.LinkProof
-	59, // 42: parley.v1.Frame.signal:type_name -> parley.v1.Signal
-	60, // 43: parley.v1.Frame.direct:type_name -> parley.v1.Direct
-	61, // 44: parley.v1.Frame.direct_ack:type_name -> parley.v1.DirectAck
-	62, // 45: parley.v1.Frame.ping:type_name -> parley.v1.Ping
-	0,  // 46: parley.v1.Error.code:type_name -> parley.v1.ErrorCode
-	10, // 47: parley.v1.Welcome.changes:type_name -> parley.v1.AccountChanges
-	18, // 48: parley.v1.Welcome.behind:type_name -> parley.v1.ConversationState
-	21, // 49: parley.v1.Welcome.ice:type_name -> parley.v1.IceServers
-	49, // 50: parley.v1.Welcome.presences:type_name -> parley.v1.Presence
-	4,  // 51: parley.v1.Goodbye.error:type_name -> parley.v1.Error
-	12, // 52: parley.v1.AccountChanges.contacts:type_name -> parley.v1.Contact
-	18, // 53: parley.v1.AccountChanges.conversations:type_name -> parley.v1.ConversationState
-	14, // 54: parley.v1.AccountChanges.invitations:type_name -> parley.v1.InvitationState
-	15, // 55: parley.v1.AccountChanges.settings:type_name -> parley.v1.Setting
-	13, // 56: parley.v1.AccountChanges.devices:type_name -> parley.v1.DeviceState
-	63, // 57: parley.v1.AccountChanges.device_list:type_name -> parley.v1.Signed
-	64, // 58: parley.v1.AccountChanges.generation_grants:type_name -> parley.v1.GenerationGrant
-	11, // 59: parley.v1.AccountChanges.profile:type_name -> parley.v1.Profile
-	11, // 60: parley.v1.Contact.profile:type_name -> parley.v1.Profile
-	1,  // 61: parley.v1.Contact.state:type_name -> parley.v1.ContactState
-	63, // 62: parley.v1.Contact.device_list:type_name -> parley.v1.Signed
-	63, // 63: parley.v1.Contact.link_join:type_name -> parley.v1.Signed
-	63, // 64: parley.v1.InvitationState.invitation:type_name -> parley.v1.Signed
-	15, // 65: parley.v1.SetSetting.setting:type_name -> parley.v1.Setting
-	65, // 66: parley.v1.ConversationState.kind:type_name -> parley.v1.ConversationKind
-	17, // 67: parley.v1.ConversationState.members:type_name -> parley.v1.MemberState
-	20, // 68: parley.v1.IceServers.servers:type_name -> parley.v1.IceServer
-	66, // 69: parley.v1.Post.envelopes:type_name -> parley.v1.Envelope
-	54, // 70: parley.v1.Posted.results:type_name -> parley.v1.Posted.Result
-	27, // 71: parley.v1.Page.events:type_name -> parley.v1.Event
-	18, // 72: parley.v1.Page.state:type_name -> parley.v1.ConversationState
-	66, // 73: parley.v1.Event.envelope:type_name -> parley.v1.Envelope
-	28, // 74: parley.v1.Event.commit:type_name -> parley.v1.CommitEvent
-	63, // 75: parley.v1.CommitEvent.commit:type_name -> parley.v1.Signed
-	67, // 76: parley.v1.CommitEvent.grant:type_name -> parley.v1.Grant
-	27, // 77: parley.v1.Events.events:type_name -> parley.v1.Event
-	28, // 78: parley.v1.Commits.commits:type_name -> parley.v1.CommitEvent
-	67, // 79: parley.v1.GrantPost.grant:type_name -> parley.v1.Grant
-	67, // 80: parley.v1.GrantAdded.grant:type_name -> parley.v1.Grant
-	12, // 81: parley.v1.Found.contact:type_name -> parley.v1.Contact
-	56, // 82: parley.v1.AnswerContact.first_commit:type_name -> parley.v1.CommitPost
-	63, // 83: parley.v1.CreateInvitation.invitation:type_name -> parley.v1.Signed
-	68, // 84: parley.v1.CreateInvitation.sealed:type_name -> parley.v1.Sealed
-	63, // 85: parley.v1.AcceptInvitation.link_join:type_name -> parley.v1.Signed
-	56, // 86: parley.v1.AcceptInvitation.first_commit:type_name -> parley.v1.CommitPost
-	63, // 87: parley.v1.DeviceLists.lists:type_name -> parley.v1.Signed
-	2,  // 88: parley.v1.SetPresence.state:type_name -> parley.v1.PresenceState
-	2,  // 89: parley.v1.Presence.state:type_name -> parley.v1.PresenceState
-	55, // 90: parley.v1.Presence.devices:type_name -> parley.v1.Presence.Device
-	49, // 91: parley.v1.Presences.presences:type_name -> parley.v1.Presence
-	59, // 92: parley.v1.SignalTo.signal:type_name -> parley.v1.Signal
-	59, // 93: parley.v1.SignalFrom.signal:type_name -> parley.v1.Signal
-	4,  // 94: parley.v1.Posted.Result.error:type_name -> parley.v1.Error
-	2,  // 95: parley.v1.Presence.Device.state:type_name -> parley.v1.PresenceState
-	96, // [96:96] is the sub-list for method output_type
-	96, // [96:96] is the sub-list for method input_type
-	96, // [96:96] is the sub-list for extension type_name
-	96, // [96:96] is the sub-list for extension extendee
-	0,  // [0:96] is the sub-list for field type_name
+	4,   // 0: parley.v1.Frame.error:type_name -> parley.v1.Error
+	5,   // 1: parley.v1.Frame.ok:type_name -> parley.v1.Ok
+	6,   // 2: parley.v1.Frame.hello:type_name -> parley.v1.Hello
+	7,   // 3: parley.v1.Frame.welcome:type_name -> parley.v1.Welcome
+	8,   // 4: parley.v1.Frame.goodbye:type_name -> parley.v1.Goodbye
+	9,   // 5: parley.v1.Frame.account_sync:type_name -> parley.v1.AccountSync
+	10,  // 6: parley.v1.Frame.account_changes:type_name -> parley.v1.AccountChanges
+	19,  // 7: parley.v1.Frame.ice_request:type_name -> parley.v1.IceRequest
+	21,  // 8: parley.v1.Frame.ice_servers:type_name -> parley.v1.IceServers
+	16,  // 9: parley.v1.Frame.set_setting:type_name -> parley.v1.SetSetting
+	22,  // 10: parley.v1.Frame.post:type_name -> parley.v1.Post
+	23,  // 11: parley.v1.Frame.posted:type_name -> parley.v1.Posted
+	61,  // 12: parley.v1.Frame.commit:type_name -> parley.v1.CommitPost
+	24,  // 13: parley.v1.Frame.committed:type_name -> parley.v1.Committed
+	25,  // 14: parley.v1.Frame.sync:type_name -> parley.v1.Sync
+	26,  // 15: parley.v1.Frame.page:type_name -> parley.v1.Page
+	29,  // 16: parley.v1.Frame.events:type_name -> parley.v1.Events
+	30,  // 17: parley.v1.Frame.cursor:type_name -> parley.v1.Cursor
+	31,  // 18: parley.v1.Frame.cursor_moved:type_name -> parley.v1.CursorMoved
+	32,  // 19: parley.v1.Frame.commits_request:type_name -> parley.v1.CommitsRequest
+	33,  // 20: parley.v1.Frame.commits:type_name -> parley.v1.Commits
+	34,  // 21: parley.v1.Frame.grant_request:type_name -> parley.v1.GrantRequest
+	36,  // 22: parley.v1.Frame.grant_post:type_name -> parley.v1.GrantPost
+	35,  // 23: parley.v1.Frame.grant_needed:type_name -> parley.v1.GrantNeeded
+	37,  // 24: parley.v1.Frame.grant_added:type_name -> parley.v1.GrantAdded
+	38,  // 25: parley.v1.Frame.find_account:type_name -> parley.v1.FindAccount
+	39,  // 26: parley.v1.Frame.found:type_name -> parley.v1.Found
+	40,  // 27: parley.v1.Frame.ask_contact:type_name -> parley.v1.AskContact
+	41,  // 28: parley.v1.Frame.answer_contact:type_name -> parley.v1.AnswerContact
+	42,  // 29: parley.v1.Frame.create_invitation:type_name -> parley.v1.CreateInvitation
+	43,  // 30: parley.v1.Frame.revoke_invitation:type_name -> parley.v1.RevokeInvitation
+	44,  // 31: parley.v1.Frame.accept_invitation:type_name -> parley.v1.AcceptInvitation
+	45,  // 32: parley.v1.Frame.get_device_lists:type_name -> parley.v1.GetDeviceLists
+	46,  // 33: parley.v1.Frame.lists:type_name -> parley.v1.DeviceLists
+	47,  // 34: parley.v1.Frame.set_profile:type_name -> parley.v1.SetProfile
+	48,  // 35: parley.v1.Frame.remove_contact:type_name -> parley.v1.RemoveContact
+	49,  // 36: parley.v1.Frame.set_blocked:type_name -> parley.v1.SetBlocked
+	51,  // 37: parley.v1.Frame.set_privacy:type_name -> parley.v1.SetPrivacy
+	52,  // 38: parley.v1.Frame.device_asks:type_name -> parley.v1.DeviceAsks
+	53,  // 39: parley.v1.Frame.set_presence:type_name -> parley.v1.SetPresence
+	55,  // 40: parley.v1.Frame.presences:type_name -> parley.v1.Presences
+	56,  // 41: parley.v1.Frame.typing:type_name -> parley.v1.Typing
+	57,  // 42: parley.v1.Frame.signal_to:type_name -> parley.v1.SignalTo
+	58,  // 43: parley.v1.Frame.signal_from:type_name -> parley.v1.SignalFrom
+	62,  // 44: parley.v1.Frame.link_open:type_name -> parley.v1.LinkOpen
+	63,  // 45: parley.v1.Frame.link_proof:type_name -> parley.v1.LinkProof
+	64,  // 46: parley.v1.Frame.signal:type_name -> parley.v1.Signal
+	65,  // 47: parley.v1.Frame.direct:type_name -> parley.v1.Direct
+	66,  // 48: parley.v1.Frame.direct_ack:type_name -> parley.v1.DirectAck
+	67,  // 49: parley.v1.Frame.ping:type_name -> parley.v1.Ping
+	0,   // 50: parley.v1.Error.code:type_name -> parley.v1.ErrorCode
+	10,  // 51: parley.v1.Welcome.changes:type_name -> parley.v1.AccountChanges
+	18,  // 52: parley.v1.Welcome.behind:type_name -> parley.v1.ConversationState
+	21,  // 53: parley.v1.Welcome.ice:type_name -> parley.v1.IceServers
+	54,  // 54: parley.v1.Welcome.presences:type_name -> parley.v1.Presence
+	4,   // 55: parley.v1.Goodbye.error:type_name -> parley.v1.Error
+	12,  // 56: parley.v1.AccountChanges.contacts:type_name -> parley.v1.Contact
+	18,  // 57: parley.v1.AccountChanges.conversations:type_name -> parley.v1.ConversationState
+	14,  // 58: parley.v1.AccountChanges.invitations:type_name -> parley.v1.InvitationState
+	15,  // 59: parley.v1.AccountChanges.settings:type_name -> parley.v1.Setting
+	13,  // 60: parley.v1.AccountChanges.devices:type_name -> parley.v1.DeviceState
+	68,  // 61: parley.v1.AccountChanges.device_list:type_name -> parley.v1.Signed
+	69,  // 62: parley.v1.AccountChanges.generation_grants:type_name -> parley.v1.GenerationGrant
+	11,  // 63: parley.v1.AccountChanges.profile:type_name -> parley.v1.Profile
+	50,  // 64: parley.v1.AccountChanges.privacy:type_name -> parley.v1.Privacy
+	11,  // 65: parley.v1.Contact.profile:type_name -> parley.v1.Profile
+	1,   // 66: parley.v1.Contact.state:type_name -> parley.v1.ContactState
+	68,  // 67: parley.v1.Contact.device_list:type_name -> parley.v1.Signed
+	68,  // 68: parley.v1.Contact.link_join:type_name -> parley.v1.Signed
+	68,  // 69: parley.v1.InvitationState.invitation:type_name -> parley.v1.Signed
+	15,  // 70: parley.v1.SetSetting.setting:type_name -> parley.v1.Setting
+	70,  // 71: parley.v1.ConversationState.kind:type_name -> parley.v1.ConversationKind
+	17,  // 72: parley.v1.ConversationState.members:type_name -> parley.v1.MemberState
+	20,  // 73: parley.v1.IceServers.servers:type_name -> parley.v1.IceServer
+	71,  // 74: parley.v1.Post.envelopes:type_name -> parley.v1.Envelope
+	59,  // 75: parley.v1.Posted.results:type_name -> parley.v1.Posted.Result
+	27,  // 76: parley.v1.Page.events:type_name -> parley.v1.Event
+	18,  // 77: parley.v1.Page.state:type_name -> parley.v1.ConversationState
+	71,  // 78: parley.v1.Event.envelope:type_name -> parley.v1.Envelope
+	28,  // 79: parley.v1.Event.commit:type_name -> parley.v1.CommitEvent
+	68,  // 80: parley.v1.CommitEvent.commit:type_name -> parley.v1.Signed
+	72,  // 81: parley.v1.CommitEvent.grant:type_name -> parley.v1.Grant
+	27,  // 82: parley.v1.Events.events:type_name -> parley.v1.Event
+	28,  // 83: parley.v1.Commits.commits:type_name -> parley.v1.CommitEvent
+	72,  // 84: parley.v1.GrantPost.grant:type_name -> parley.v1.Grant
+	72,  // 85: parley.v1.GrantAdded.grant:type_name -> parley.v1.Grant
+	12,  // 86: parley.v1.Found.contact:type_name -> parley.v1.Contact
+	61,  // 87: parley.v1.AnswerContact.first_commit:type_name -> parley.v1.CommitPost
+	68,  // 88: parley.v1.CreateInvitation.invitation:type_name -> parley.v1.Signed
+	73,  // 89: parley.v1.CreateInvitation.sealed:type_name -> parley.v1.Sealed
+	68,  // 90: parley.v1.AcceptInvitation.link_join:type_name -> parley.v1.Signed
+	61,  // 91: parley.v1.AcceptInvitation.first_commit:type_name -> parley.v1.CommitPost
+	68,  // 92: parley.v1.DeviceLists.lists:type_name -> parley.v1.Signed
+	50,  // 93: parley.v1.SetPrivacy.privacy:type_name -> parley.v1.Privacy
+	73,  // 94: parley.v1.DeviceAsks.ask:type_name -> parley.v1.Sealed
+	2,   // 95: parley.v1.SetPresence.state:type_name -> parley.v1.PresenceState
+	2,   // 96: parley.v1.Presence.state:type_name -> parley.v1.PresenceState
+	60,  // 97: parley.v1.Presence.devices:type_name -> parley.v1.Presence.Device
+	54,  // 98: parley.v1.Presences.presences:type_name -> parley.v1.Presence
+	64,  // 99: parley.v1.SignalTo.signal:type_name -> parley.v1.Signal
+	64,  // 100: parley.v1.SignalFrom.signal:type_name -> parley.v1.Signal
+	4,   // 101: parley.v1.Posted.Result.error:type_name -> parley.v1.Error
+	2,   // 102: parley.v1.Presence.Device.state:type_name -> parley.v1.PresenceState
+	103, // [103:103] is the sub-list for method output_type
+	103, // [103:103] is the sub-list for method input_type
+	103, // [103:103] is the sub-list for extension type_name
+	103, // [103:103] is the sub-list for extension extendee
+	0,   // [0:103] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_frame_proto_init() }
@@ -4822,6 +5246,10 @@ func file_parley_v1_frame_proto_init() {
 		(*Frame_GetDeviceLists)(nil),
 		(*Frame_Lists)(nil),
 		(*Frame_SetProfile)(nil),
+		(*Frame_RemoveContact)(nil),
+		(*Frame_SetBlocked)(nil),
+		(*Frame_SetPrivacy)(nil),
+		(*Frame_DeviceAsks)(nil),
 		(*Frame_SetPresence)(nil),
 		(*Frame_Presences)(nil),
 		(*Frame_Typing)(nil),
@@ -4844,7 +5272,7 @@ func file_parley_v1_frame_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_frame_proto_rawDesc), len(file_parley_v1_frame_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   53,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -474,13 +474,15 @@ func (x *LoginGrant) GetDeviceList() *Signed {
 // UpdateDevices is PUT /api/v1/devices: the successor of the device list in force. Devices that it
 // drops lose their sessions at once.
 type UpdateDevices struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Ticket           string                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"` // or a session of the account
-	DeviceList       *Signed                `protobuf:"bytes,2,opt,name=device_list,json=deviceList,proto3" json:"device_list,omitempty"`
-	NewDevice        []byte                 `protobuf:"bytes,3,opt,name=new_device,json=newDevice,proto3" json:"new_device,omitempty"` // the device to open a session for, if one was added
-	DeviceName       string                 `protobuf:"bytes,4,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
-	KeyRing          *Sealed                `protobuf:"bytes,5,opt,name=key_ring,json=keyRing,proto3" json:"key_ring,omitempty"` // when it has a new generation
-	GenerationGrants []*GenerationGrant     `protobuf:"bytes,6,rep,name=generation_grants,json=generationGrants,proto3" json:"generation_grants,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Ticket     string                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"` // or a session of the account
+	DeviceList *Signed                `protobuf:"bytes,2,opt,name=device_list,json=deviceList,proto3" json:"device_list,omitempty"`
+	NewDevice  []byte                 `protobuf:"bytes,3,opt,name=new_device,json=newDevice,proto3" json:"new_device,omitempty"` // the device to open a session for, if one was added
+	DeviceName string                 `protobuf:"bytes,4,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
+	KeyRing    *Sealed                `protobuf:"bytes,5,opt,name=key_ring,json=keyRing,proto3" json:"key_ring,omitempty"` // when it has a new generation
+	// Of a new generation for every device that stays; of all generations for a device added by a link.
+	GenerationGrants []*GenerationGrant `protobuf:"bytes,6,rep,name=generation_grants,json=generationGrants,proto3" json:"generation_grants,omitempty"`
+	Link             string             `protobuf:"bytes,7,opt,name=link,proto3" json:"link,omitempty"` // code of the device link that the new device came by: no session is opened for it here
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -555,6 +557,13 @@ func (x *UpdateDevices) GetGenerationGrants() []*GenerationGrant {
 		return x.GenerationGrants
 	}
 	return nil
+}
+
+func (x *UpdateDevices) GetLink() string {
+	if x != nil {
+		return x.Link
+	}
+	return ""
 }
 
 // ChallengeRequest is POST /api/v1/session/challenge.
@@ -837,6 +846,910 @@ func (x *ChangePassword) GetKeyRing() *Sealed {
 	return nil
 }
 
+// Recovery is how a recovery code logs in.
+type Recovery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AuthSecret    []byte                 `protobuf:"bytes,1,opt,name=auth_secret,json=authSecret,proto3" json:"auth_secret,omitempty"`          // 32 bytes
+	WrappedMaster *Sealed                `protobuf:"bytes,2,opt,name=wrapped_master,json=wrappedMaster,proto3" json:"wrapped_master,omitempty"` // the account master key under the code's wrapping key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recovery) Reset() {
+	*x = Recovery{}
+	mi := &file_parley_v1_rest_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recovery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recovery) ProtoMessage() {}
+
+func (x *Recovery) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recovery.ProtoReflect.Descriptor instead.
+func (*Recovery) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Recovery) GetAuthSecret() []byte {
+	if x != nil {
+		return x.AuthSecret
+	}
+	return nil
+}
+
+func (x *Recovery) GetWrappedMaster() *Sealed {
+	if x != nil {
+		return x.WrappedMaster
+	}
+	return nil
+}
+
+// SetRecovery is PUT /api/v1/recovery, with the ticket of a log-in: it replaces the code, or takes it away.
+type SetRecovery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ticket        string                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	Recovery      *Recovery              `protobuf:"bytes,2,opt,name=recovery,proto3" json:"recovery,omitempty"` // absent: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRecovery) Reset() {
+	*x = SetRecovery{}
+	mi := &file_parley_v1_rest_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRecovery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRecovery) ProtoMessage() {}
+
+func (x *SetRecovery) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRecovery.ProtoReflect.Descriptor instead.
+func (*SetRecovery) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SetRecovery) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+func (x *SetRecovery) GetRecovery() *Recovery {
+	if x != nil {
+		return x.Recovery
+	}
+	return nil
+}
+
+// DeleteAccount is POST /api/v1/account/delete: everything that the server holds of the account goes, but the public keys
+// and sealed messages that belong to others' history.
+type DeleteAccount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ticket        string                 `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"` // of a log-in, if the account has a password
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAccount) Reset() {
+	*x = DeleteAccount{}
+	mi := &file_parley_v1_rest_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAccount) ProtoMessage() {}
+
+func (x *DeleteAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAccount.ProtoReflect.Descriptor instead.
+func (*DeleteAccount) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DeleteAccount) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+// DeviceLink answers POST /api/v1/devices/links: for ten minutes a new device may ask with this code.
+type DeviceLink struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	ExpiresMs     uint64                 `protobuf:"varint,2,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceLink) Reset() {
+	*x = DeviceLink{}
+	mi := &file_parley_v1_rest_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceLink) ProtoMessage() {}
+
+func (x *DeviceLink) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceLink.ProtoReflect.Descriptor instead.
+func (*DeviceLink) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *DeviceLink) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *DeviceLink) GetExpiresMs() uint64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+// DeviceLinkAsk is PUT /api/v1/devices/links/{code}, by the new device: a DeviceAsk sealed under the link's secret.
+type DeviceLinkAsk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ask           *Sealed                `protobuf:"bytes,1,opt,name=ask,proto3" json:"ask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceLinkAsk) Reset() {
+	*x = DeviceLinkAsk{}
+	mi := &file_parley_v1_rest_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceLinkAsk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceLinkAsk) ProtoMessage() {}
+
+func (x *DeviceLinkAsk) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceLinkAsk.ProtoReflect.Descriptor instead.
+func (*DeviceLinkAsk) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DeviceLinkAsk) GetAsk() *Sealed {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
+// AdminUser is an account as an administrator sees it: never what it writes or with whom.
+type AdminUser struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	UserName      string                 `protobuf:"bytes,2,opt,name=user_name,json=userName,proto3" json:"user_name,omitempty"`
+	Nickname      string                 `protobuf:"bytes,3,opt,name=nickname,proto3" json:"nickname,omitempty"`
+	Admin         bool                   `protobuf:"varint,4,opt,name=admin,proto3" json:"admin,omitempty"`
+	CreatedMs     uint64                 `protobuf:"varint,5,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	LastSeenMs    uint64                 `protobuf:"varint,6,opt,name=last_seen_ms,json=lastSeenMs,proto3" json:"last_seen_ms,omitempty"`
+	SuspendedMs   uint64                 `protobuf:"varint,7,opt,name=suspended_ms,json=suspendedMs,proto3" json:"suspended_ms,omitempty"` // 0: not suspended
+	Devices       uint32                 `protobuf:"varint,8,opt,name=devices,proto3" json:"devices,omitempty"`
+	StoredBytes   uint64                 `protobuf:"varint,9,opt,name=stored_bytes,json=storedBytes,proto3" json:"stored_bytes,omitempty"` // of sealed messages that the relay keeps of it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminUser) Reset() {
+	*x = AdminUser{}
+	mi := &file_parley_v1_rest_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminUser) ProtoMessage() {}
+
+func (x *AdminUser) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminUser.ProtoReflect.Descriptor instead.
+func (*AdminUser) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AdminUser) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *AdminUser) GetUserName() string {
+	if x != nil {
+		return x.UserName
+	}
+	return ""
+}
+
+func (x *AdminUser) GetNickname() string {
+	if x != nil {
+		return x.Nickname
+	}
+	return ""
+}
+
+func (x *AdminUser) GetAdmin() bool {
+	if x != nil {
+		return x.Admin
+	}
+	return false
+}
+
+func (x *AdminUser) GetCreatedMs() uint64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *AdminUser) GetLastSeenMs() uint64 {
+	if x != nil {
+		return x.LastSeenMs
+	}
+	return 0
+}
+
+func (x *AdminUser) GetSuspendedMs() uint64 {
+	if x != nil {
+		return x.SuspendedMs
+	}
+	return 0
+}
+
+func (x *AdminUser) GetDevices() uint32 {
+	if x != nil {
+		return x.Devices
+	}
+	return 0
+}
+
+func (x *AdminUser) GetStoredBytes() uint64 {
+	if x != nil {
+		return x.StoredBytes
+	}
+	return 0
+}
+
+// AdminUsers answers GET /api/v1/admin/users?q=…&after=…: up to 100, by creation.
+type AdminUsers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []*AdminUser           `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	After         string                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"` // for the next page; empty: there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminUsers) Reset() {
+	*x = AdminUsers{}
+	mi := &file_parley_v1_rest_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminUsers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminUsers) ProtoMessage() {}
+
+func (x *AdminUsers) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminUsers.ProtoReflect.Descriptor instead.
+func (*AdminUsers) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AdminUsers) GetUsers() []*AdminUser {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+func (x *AdminUsers) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+// AdminSuspend is PUT /api/v1/admin/users/{account}/suspension. Suspended accounts keep everything and cannot log in.
+type AdminSuspend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Suspended     bool                   `protobuf:"varint,1,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminSuspend) Reset() {
+	*x = AdminSuspend{}
+	mi := &file_parley_v1_rest_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminSuspend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminSuspend) ProtoMessage() {}
+
+func (x *AdminSuspend) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminSuspend.ProtoReflect.Descriptor instead.
+func (*AdminSuspend) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AdminSuspend) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
+// AdminReset answers POST /api/v1/admin/users/{account}/reset: a one-time code, valid for a day, with which the person
+// begins anew under the same name with another identity. Contacts are warned, and the history stays closed.
+type AdminReset struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	ExpiresMs     uint64                 `protobuf:"varint,2,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminReset) Reset() {
+	*x = AdminReset{}
+	mi := &file_parley_v1_rest_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminReset) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminReset) ProtoMessage() {}
+
+func (x *AdminReset) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminReset.ProtoReflect.Descriptor instead.
+func (*AdminReset) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AdminReset) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *AdminReset) GetExpiresMs() uint64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+// ResetRequest is POST /api/v1/reset, by the person who was given the code.
+type ResetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Password      *PasswordSetup         `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	KeyRing       *Sealed                `protobuf:"bytes,3,opt,name=key_ring,json=keyRing,proto3" json:"key_ring,omitempty"`
+	DeviceList    *Signed                `protobuf:"bytes,4,opt,name=device_list,json=deviceList,proto3" json:"device_list,omitempty"` // the successor of the one in force, of another identity, with one device
+	DeviceName    string                 `protobuf:"bytes,5,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetRequest) Reset() {
+	*x = ResetRequest{}
+	mi := &file_parley_v1_rest_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetRequest) ProtoMessage() {}
+
+func (x *ResetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetRequest.ProtoReflect.Descriptor instead.
+func (*ResetRequest) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ResetRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ResetRequest) GetPassword() *PasswordSetup {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+func (x *ResetRequest) GetKeyRing() *Sealed {
+	if x != nil {
+		return x.KeyRing
+	}
+	return nil
+}
+
+func (x *ResetRequest) GetDeviceList() *Signed {
+	if x != nil {
+		return x.DeviceList
+	}
+	return nil
+}
+
+func (x *ResetRequest) GetDeviceName() string {
+	if x != nil {
+		return x.DeviceName
+	}
+	return ""
+}
+
+// AdminInvitation is an invitation as an administrator sees it.
+type AdminInvitation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Account       []byte                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`   // who made it
+	Nickname      string                 `protobuf:"bytes,3,opt,name=nickname,proto3" json:"nickname,omitempty"` // of them
+	Uses          uint32                 `protobuf:"varint,4,opt,name=uses,proto3" json:"uses,omitempty"`
+	UsesLeft      uint32                 `protobuf:"varint,5,opt,name=uses_left,json=usesLeft,proto3" json:"uses_left,omitempty"`
+	CreatedMs     uint64                 `protobuf:"varint,6,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	ExpiresMs     uint64                 `protobuf:"varint,7,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	Revoked       bool                   `protobuf:"varint,8,opt,name=revoked,proto3" json:"revoked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminInvitation) Reset() {
+	*x = AdminInvitation{}
+	mi := &file_parley_v1_rest_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminInvitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminInvitation) ProtoMessage() {}
+
+func (x *AdminInvitation) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminInvitation.ProtoReflect.Descriptor instead.
+func (*AdminInvitation) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AdminInvitation) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *AdminInvitation) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *AdminInvitation) GetNickname() string {
+	if x != nil {
+		return x.Nickname
+	}
+	return ""
+}
+
+func (x *AdminInvitation) GetUses() uint32 {
+	if x != nil {
+		return x.Uses
+	}
+	return 0
+}
+
+func (x *AdminInvitation) GetUsesLeft() uint32 {
+	if x != nil {
+		return x.UsesLeft
+	}
+	return 0
+}
+
+func (x *AdminInvitation) GetCreatedMs() uint64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *AdminInvitation) GetExpiresMs() uint64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *AdminInvitation) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+// AdminInvitations answers GET /api/v1/admin/invitations?after=…: up to 100, newest first.
+type AdminInvitations struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Invitations   []*AdminInvitation     `protobuf:"bytes,1,rep,name=invitations,proto3" json:"invitations,omitempty"`
+	After         string                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminInvitations) Reset() {
+	*x = AdminInvitations{}
+	mi := &file_parley_v1_rest_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminInvitations) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminInvitations) ProtoMessage() {}
+
+func (x *AdminInvitations) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminInvitations.ProtoReflect.Descriptor instead.
+func (*AdminInvitations) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *AdminInvitations) GetInvitations() []*AdminInvitation {
+	if x != nil {
+		return x.Invitations
+	}
+	return nil
+}
+
+func (x *AdminInvitations) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+// AdminStats answers GET /api/v1/admin/stats.
+type AdminStats struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Accounts          uint64                 `protobuf:"varint,1,opt,name=accounts,proto3" json:"accounts,omitempty"`
+	AccountsSeenToday uint64                 `protobuf:"varint,2,opt,name=accounts_seen_today,json=accountsSeenToday,proto3" json:"accounts_seen_today,omitempty"`
+	Suspended         uint64                 `protobuf:"varint,3,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	Devices           uint64                 `protobuf:"varint,4,opt,name=devices,proto3" json:"devices,omitempty"`
+	Connections       uint64                 `protobuf:"varint,5,opt,name=connections,proto3" json:"connections,omitempty"` // sockets now
+	Conversations     uint64                 `protobuf:"varint,6,opt,name=conversations,proto3" json:"conversations,omitempty"`
+	Messages          uint64                 `protobuf:"varint,7,opt,name=messages,proto3" json:"messages,omitempty"`
+	DatabaseBytes     uint64                 `protobuf:"varint,8,opt,name=database_bytes,json=databaseBytes,proto3" json:"database_bytes,omitempty"`
+	InvitationsOpen   uint64                 `protobuf:"varint,9,opt,name=invitations_open,json=invitationsOpen,proto3" json:"invitations_open,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *AdminStats) Reset() {
+	*x = AdminStats{}
+	mi := &file_parley_v1_rest_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminStats) ProtoMessage() {}
+
+func (x *AdminStats) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminStats.ProtoReflect.Descriptor instead.
+func (*AdminStats) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AdminStats) GetAccounts() uint64 {
+	if x != nil {
+		return x.Accounts
+	}
+	return 0
+}
+
+func (x *AdminStats) GetAccountsSeenToday() uint64 {
+	if x != nil {
+		return x.AccountsSeenToday
+	}
+	return 0
+}
+
+func (x *AdminStats) GetSuspended() uint64 {
+	if x != nil {
+		return x.Suspended
+	}
+	return 0
+}
+
+func (x *AdminStats) GetDevices() uint64 {
+	if x != nil {
+		return x.Devices
+	}
+	return 0
+}
+
+func (x *AdminStats) GetConnections() uint64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *AdminStats) GetConversations() uint64 {
+	if x != nil {
+		return x.Conversations
+	}
+	return 0
+}
+
+func (x *AdminStats) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *AdminStats) GetDatabaseBytes() uint64 {
+	if x != nil {
+		return x.DatabaseBytes
+	}
+	return 0
+}
+
+func (x *AdminStats) GetInvitationsOpen() uint64 {
+	if x != nil {
+		return x.InvitationsOpen
+	}
+	return 0
+}
+
+// AdminSettings is GET and PUT /api/v1/admin/settings. What is absent stays as it is.
+type AdminSettings struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Registration  string                 `protobuf:"bytes,1,opt,name=registration,proto3" json:"registration,omitempty"` // open, invite or closed
+	ServerName    string                 `protobuf:"bytes,2,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminSettings) Reset() {
+	*x = AdminSettings{}
+	mi := &file_parley_v1_rest_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminSettings) ProtoMessage() {}
+
+func (x *AdminSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminSettings.ProtoReflect.Descriptor instead.
+func (*AdminSettings) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *AdminSettings) GetRegistration() string {
+	if x != nil {
+		return x.Registration
+	}
+	return ""
+}
+
+func (x *AdminSettings) GetServerName() string {
+	if x != nil {
+		return x.ServerName
+	}
+	return ""
+}
+
 // InvitationInfo answers GET /api/v1/invitations/{code}.
 type InvitationInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -851,7 +1764,7 @@ type InvitationInfo struct {
 
 func (x *InvitationInfo) Reset() {
 	*x = InvitationInfo{}
-	mi := &file_parley_v1_rest_proto_msgTypes[12]
+	mi := &file_parley_v1_rest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1776,7 @@ func (x *InvitationInfo) String() string {
 func (*InvitationInfo) ProtoMessage() {}
 
 func (x *InvitationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[12]
+	mi := &file_parley_v1_rest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +1789,7 @@ func (x *InvitationInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvitationInfo.ProtoReflect.Descriptor instead.
 func (*InvitationInfo) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{12}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *InvitationInfo) GetSealed() *Sealed {
@@ -929,7 +1842,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_parley_v1_rest_proto_msgTypes[13]
+	mi := &file_parley_v1_rest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1854,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[13]
+	mi := &file_parley_v1_rest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1867,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{13}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Problem) GetType() string {
@@ -1048,7 +1961,7 @@ const file_parley_v1_rest_proto_rawDesc = "" +
 	"\x0ewrapped_master\x18\x03 \x01(\v2\x11.parley.v1.SealedR\rwrappedMaster\x12,\n" +
 	"\bkey_ring\x18\x04 \x01(\v2\x11.parley.v1.SealedR\akeyRing\x122\n" +
 	"\vdevice_list\x18\x05 \x01(\v2\x11.parley.v1.SignedR\n" +
-	"deviceList\"\x92\x02\n" +
+	"deviceList\"\xa6\x02\n" +
 	"\rUpdateDevices\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x122\n" +
 	"\vdevice_list\x18\x02 \x01(\v2\x11.parley.v1.SignedR\n" +
@@ -1058,7 +1971,8 @@ const file_parley_v1_rest_proto_rawDesc = "" +
 	"\vdevice_name\x18\x04 \x01(\tR\n" +
 	"deviceName\x12,\n" +
 	"\bkey_ring\x18\x05 \x01(\v2\x11.parley.v1.SealedR\akeyRing\x12G\n" +
-	"\x11generation_grants\x18\x06 \x03(\v2\x1a.parley.v1.GenerationGrantR\x10generationGrants\"D\n" +
+	"\x11generation_grants\x18\x06 \x03(\v2\x1a.parley.v1.GenerationGrantR\x10generationGrants\x12\x12\n" +
+	"\x04link\x18\a \x01(\tR\x04link\"D\n" +
 	"\x10ChallengeRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\fR\x06device\"!\n" +
@@ -1076,7 +1990,83 @@ const file_parley_v1_rest_proto_rawDesc = "" +
 	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x124\n" +
 	"\bpassword\x18\x02 \x01(\v2\x18.parley.v1.PasswordSetupR\bpassword\x12\x12\n" +
 	"\x04user\x18\x03 \x01(\tR\x04user\x12,\n" +
-	"\bkey_ring\x18\x04 \x01(\v2\x11.parley.v1.SealedR\akeyRing\"\xe3\x01\n" +
+	"\bkey_ring\x18\x04 \x01(\v2\x11.parley.v1.SealedR\akeyRing\"e\n" +
+	"\bRecovery\x12\x1f\n" +
+	"\vauth_secret\x18\x01 \x01(\fR\n" +
+	"authSecret\x128\n" +
+	"\x0ewrapped_master\x18\x02 \x01(\v2\x11.parley.v1.SealedR\rwrappedMaster\"V\n" +
+	"\vSetRecovery\x12\x16\n" +
+	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x12/\n" +
+	"\brecovery\x18\x02 \x01(\v2\x13.parley.v1.RecoveryR\brecovery\"'\n" +
+	"\rDeleteAccount\x12\x16\n" +
+	"\x06ticket\x18\x01 \x01(\tR\x06ticket\"?\n" +
+	"\n" +
+	"DeviceLink\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x02 \x01(\x04R\texpiresMs\"4\n" +
+	"\rDeviceLinkAsk\x12#\n" +
+	"\x03ask\x18\x01 \x01(\v2\x11.parley.v1.SealedR\x03ask\"\x95\x02\n" +
+	"\tAdminUser\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x1b\n" +
+	"\tuser_name\x18\x02 \x01(\tR\buserName\x12\x1a\n" +
+	"\bnickname\x18\x03 \x01(\tR\bnickname\x12\x14\n" +
+	"\x05admin\x18\x04 \x01(\bR\x05admin\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x05 \x01(\x04R\tcreatedMs\x12 \n" +
+	"\flast_seen_ms\x18\x06 \x01(\x04R\n" +
+	"lastSeenMs\x12!\n" +
+	"\fsuspended_ms\x18\a \x01(\x04R\vsuspendedMs\x12\x18\n" +
+	"\adevices\x18\b \x01(\rR\adevices\x12!\n" +
+	"\fstored_bytes\x18\t \x01(\x04R\vstoredBytes\"N\n" +
+	"\n" +
+	"AdminUsers\x12*\n" +
+	"\x05users\x18\x01 \x03(\v2\x14.parley.v1.AdminUserR\x05users\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\",\n" +
+	"\fAdminSuspend\x12\x1c\n" +
+	"\tsuspended\x18\x01 \x01(\bR\tsuspended\"?\n" +
+	"\n" +
+	"AdminReset\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x02 \x01(\x04R\texpiresMs\"\xdb\x01\n" +
+	"\fResetRequest\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x124\n" +
+	"\bpassword\x18\x02 \x01(\v2\x18.parley.v1.PasswordSetupR\bpassword\x12,\n" +
+	"\bkey_ring\x18\x03 \x01(\v2\x11.parley.v1.SealedR\akeyRing\x122\n" +
+	"\vdevice_list\x18\x04 \x01(\v2\x11.parley.v1.SignedR\n" +
+	"deviceList\x12\x1f\n" +
+	"\vdevice_name\x18\x05 \x01(\tR\n" +
+	"deviceName\"\xe4\x01\n" +
+	"\x0fAdminInvitation\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\fR\aaccount\x12\x1a\n" +
+	"\bnickname\x18\x03 \x01(\tR\bnickname\x12\x12\n" +
+	"\x04uses\x18\x04 \x01(\rR\x04uses\x12\x1b\n" +
+	"\tuses_left\x18\x05 \x01(\rR\busesLeft\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x06 \x01(\x04R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\a \x01(\x04R\texpiresMs\x12\x18\n" +
+	"\arevoked\x18\b \x01(\bR\arevoked\"f\n" +
+	"\x10AdminInvitations\x12<\n" +
+	"\vinvitations\x18\x01 \x03(\v2\x1a.parley.v1.AdminInvitationR\vinvitations\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\tR\x05after\"\xc6\x02\n" +
+	"\n" +
+	"AdminStats\x12\x1a\n" +
+	"\baccounts\x18\x01 \x01(\x04R\baccounts\x12.\n" +
+	"\x13accounts_seen_today\x18\x02 \x01(\x04R\x11accountsSeenToday\x12\x1c\n" +
+	"\tsuspended\x18\x03 \x01(\x04R\tsuspended\x12\x18\n" +
+	"\adevices\x18\x04 \x01(\x04R\adevices\x12 \n" +
+	"\vconnections\x18\x05 \x01(\x04R\vconnections\x12$\n" +
+	"\rconversations\x18\x06 \x01(\x04R\rconversations\x12\x1a\n" +
+	"\bmessages\x18\a \x01(\x04R\bmessages\x12%\n" +
+	"\x0edatabase_bytes\x18\b \x01(\x04R\rdatabaseBytes\x12)\n" +
+	"\x10invitations_open\x18\t \x01(\x04R\x0finvitationsOpen\"T\n" +
+	"\rAdminSettings\x12\"\n" +
+	"\fregistration\x18\x01 \x01(\tR\fregistration\x12\x1f\n" +
+	"\vserver_name\x18\x02 \x01(\tR\n" +
+	"serverName\"\xe3\x01\n" +
 	"\x0eInvitationInfo\x12)\n" +
 	"\x06sealed\x18\x01 \x01(\v2\x11.parley.v1.SealedR\x06sealed\x121\n" +
 	"\n" +
@@ -1106,7 +2096,7 @@ func file_parley_v1_rest_proto_rawDescGZIP() []byte {
 	return file_parley_v1_rest_proto_rawDescData
 }
 
-var file_parley_v1_rest_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_parley_v1_rest_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_parley_v1_rest_proto_goTypes = []any{
 	(*ServerInfo)(nil),         // 0: parley.v1.ServerInfo
 	(*LoginParamsRequest)(nil), // 1: parley.v1.LoginParamsRequest
@@ -1120,39 +2110,61 @@ var file_parley_v1_rest_proto_goTypes = []any{
 	(*SessionRequest)(nil),     // 9: parley.v1.SessionRequest
 	(*SessionOpened)(nil),      // 10: parley.v1.SessionOpened
 	(*ChangePassword)(nil),     // 11: parley.v1.ChangePassword
-	(*InvitationInfo)(nil),     // 12: parley.v1.InvitationInfo
-	(*Problem)(nil),            // 13: parley.v1.Problem
-	(*PasswordParams)(nil),     // 14: parley.v1.PasswordParams
-	(*Sealed)(nil),             // 15: parley.v1.Sealed
-	(*Signed)(nil),             // 16: parley.v1.Signed
-	(*CommitPost)(nil),         // 17: parley.v1.CommitPost
-	(*GenerationGrant)(nil),    // 18: parley.v1.GenerationGrant
+	(*Recovery)(nil),           // 12: parley.v1.Recovery
+	(*SetRecovery)(nil),        // 13: parley.v1.SetRecovery
+	(*DeleteAccount)(nil),      // 14: parley.v1.DeleteAccount
+	(*DeviceLink)(nil),         // 15: parley.v1.DeviceLink
+	(*DeviceLinkAsk)(nil),      // 16: parley.v1.DeviceLinkAsk
+	(*AdminUser)(nil),          // 17: parley.v1.AdminUser
+	(*AdminUsers)(nil),         // 18: parley.v1.AdminUsers
+	(*AdminSuspend)(nil),       // 19: parley.v1.AdminSuspend
+	(*AdminReset)(nil),         // 20: parley.v1.AdminReset
+	(*ResetRequest)(nil),       // 21: parley.v1.ResetRequest
+	(*AdminInvitation)(nil),    // 22: parley.v1.AdminInvitation
+	(*AdminInvitations)(nil),   // 23: parley.v1.AdminInvitations
+	(*AdminStats)(nil),         // 24: parley.v1.AdminStats
+	(*AdminSettings)(nil),      // 25: parley.v1.AdminSettings
+	(*InvitationInfo)(nil),     // 26: parley.v1.InvitationInfo
+	(*Problem)(nil),            // 27: parley.v1.Problem
+	(*PasswordParams)(nil),     // 28: parley.v1.PasswordParams
+	(*Sealed)(nil),             // 29: parley.v1.Sealed
+	(*Signed)(nil),             // 30: parley.v1.Signed
+	(*CommitPost)(nil),         // 31: parley.v1.CommitPost
+	(*GenerationGrant)(nil),    // 32: parley.v1.GenerationGrant
 }
 var file_parley_v1_rest_proto_depIdxs = []int32{
-	14, // 0: parley.v1.PasswordSetup.params:type_name -> parley.v1.PasswordParams
-	15, // 1: parley.v1.PasswordSetup.wrapped_master:type_name -> parley.v1.Sealed
+	28, // 0: parley.v1.PasswordSetup.params:type_name -> parley.v1.PasswordParams
+	29, // 1: parley.v1.PasswordSetup.wrapped_master:type_name -> parley.v1.Sealed
 	2,  // 2: parley.v1.RegisterRequest.password:type_name -> parley.v1.PasswordSetup
-	15, // 3: parley.v1.RegisterRequest.key_ring:type_name -> parley.v1.Sealed
-	16, // 4: parley.v1.RegisterRequest.device_list:type_name -> parley.v1.Signed
-	16, // 5: parley.v1.RegisterRequest.link_join:type_name -> parley.v1.Signed
-	17, // 6: parley.v1.RegisterRequest.first_commit:type_name -> parley.v1.CommitPost
-	15, // 7: parley.v1.LoginGrant.wrapped_master:type_name -> parley.v1.Sealed
-	15, // 8: parley.v1.LoginGrant.key_ring:type_name -> parley.v1.Sealed
-	16, // 9: parley.v1.LoginGrant.device_list:type_name -> parley.v1.Signed
-	16, // 10: parley.v1.UpdateDevices.device_list:type_name -> parley.v1.Signed
-	15, // 11: parley.v1.UpdateDevices.key_ring:type_name -> parley.v1.Sealed
-	18, // 12: parley.v1.UpdateDevices.generation_grants:type_name -> parley.v1.GenerationGrant
-	16, // 13: parley.v1.SessionRequest.login:type_name -> parley.v1.Signed
+	29, // 3: parley.v1.RegisterRequest.key_ring:type_name -> parley.v1.Sealed
+	30, // 4: parley.v1.RegisterRequest.device_list:type_name -> parley.v1.Signed
+	30, // 5: parley.v1.RegisterRequest.link_join:type_name -> parley.v1.Signed
+	31, // 6: parley.v1.RegisterRequest.first_commit:type_name -> parley.v1.CommitPost
+	29, // 7: parley.v1.LoginGrant.wrapped_master:type_name -> parley.v1.Sealed
+	29, // 8: parley.v1.LoginGrant.key_ring:type_name -> parley.v1.Sealed
+	30, // 9: parley.v1.LoginGrant.device_list:type_name -> parley.v1.Signed
+	30, // 10: parley.v1.UpdateDevices.device_list:type_name -> parley.v1.Signed
+	29, // 11: parley.v1.UpdateDevices.key_ring:type_name -> parley.v1.Sealed
+	32, // 12: parley.v1.UpdateDevices.generation_grants:type_name -> parley.v1.GenerationGrant
+	30, // 13: parley.v1.SessionRequest.login:type_name -> parley.v1.Signed
 	2,  // 14: parley.v1.ChangePassword.password:type_name -> parley.v1.PasswordSetup
-	15, // 15: parley.v1.ChangePassword.key_ring:type_name -> parley.v1.Sealed
-	15, // 16: parley.v1.InvitationInfo.sealed:type_name -> parley.v1.Sealed
-	16, // 17: parley.v1.InvitationInfo.invitation:type_name -> parley.v1.Signed
-	16, // 18: parley.v1.InvitationInfo.device_list:type_name -> parley.v1.Signed
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	29, // 15: parley.v1.ChangePassword.key_ring:type_name -> parley.v1.Sealed
+	29, // 16: parley.v1.Recovery.wrapped_master:type_name -> parley.v1.Sealed
+	12, // 17: parley.v1.SetRecovery.recovery:type_name -> parley.v1.Recovery
+	29, // 18: parley.v1.DeviceLinkAsk.ask:type_name -> parley.v1.Sealed
+	17, // 19: parley.v1.AdminUsers.users:type_name -> parley.v1.AdminUser
+	2,  // 20: parley.v1.ResetRequest.password:type_name -> parley.v1.PasswordSetup
+	29, // 21: parley.v1.ResetRequest.key_ring:type_name -> parley.v1.Sealed
+	30, // 22: parley.v1.ResetRequest.device_list:type_name -> parley.v1.Signed
+	22, // 23: parley.v1.AdminInvitations.invitations:type_name -> parley.v1.AdminInvitation
+	29, // 24: parley.v1.InvitationInfo.sealed:type_name -> parley.v1.Sealed
+	30, // 25: parley.v1.InvitationInfo.invitation:type_name -> parley.v1.Signed
+	30, // 26: parley.v1.InvitationInfo.device_list:type_name -> parley.v1.Signed
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_rest_proto_init() }
@@ -1168,7 +2180,7 @@ func file_parley_v1_rest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_rest_proto_rawDesc), len(file_parley_v1_rest_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

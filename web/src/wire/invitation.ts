@@ -1,5 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { type Bytes, check32, randomBytes, utf8 } from "./bytes.ts";
+import { base32, parseBase32 } from "./base32.ts";
+import { check32, randomBytes, utf8 } from "./bytes.ts";
 import { malformed } from "./errors.ts";
 import { idFrom } from "./ids.ts";
 import { MAX_INVITATION_USES } from "./limits.ts";
@@ -21,21 +22,6 @@ import { unmarshal } from "./unmarshal.ts";
 const CODE_BYTES = 10;
 const SECRET_BYTES = 16;
 const MAX_LINK = 2048;
-const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";
-
-/** Lower-case base32 without padding (RFC 4648 §6). */
-function base32(b: Uint8Array): string {
-  const bits = Array.from(b, (octet) => octet.toString(2).padStart(8, "0")).join("");
-  return (bits.match(/.{1,5}/g) ?? []).map((five) => BASE32[Number.parseInt(five.padEnd(5, "0"), 2)]).join("");
-}
-
-/** Undoes base32; null for text that base32 would not make. */
-function parseBase32(text: string): Bytes | null {
-  if (!/^[a-z2-7]*$/.test(text)) return null;
-  const bits = Array.from(text, (c) => BASE32.indexOf(c).toString(2).padStart(5, "0")).join("");
-  const b = Uint8Array.from(bits.match(/.{8}/g) ?? [], (octet) => Number.parseInt(octet, 2));
-  return base32(b) === text ? b : null;
-}
 
 /** An invitation as its holder has it: the code that the server knows, and the secret that it does not. */
 export class InvitationSecret {

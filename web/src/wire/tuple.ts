@@ -27,6 +27,10 @@ export const Label = {
   history: "history",
   grant: "grant",
   message: "message",
+  safety: "safety",
+  recovery: "recovery",
+  recoveryAuth: "recovery-auth",
+  recoveryWrap: "recovery-wrap",
 } as const;
 
 /** Separates this protocol and its version from every other use of the same keys. */

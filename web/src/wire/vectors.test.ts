@@ -24,6 +24,8 @@ import { fingerprintOf, offerHash, openDescription, verifyLinkProof } from "./li
 import { openDeviceLogin } from "./login.ts";
 import { cleanNickname, foldUserName } from "./names.ts";
 import { checkPasswordParams, passwordSecrets, storedAuth } from "./password.ts";
+import { newRecoveryCode, parseRecoveryCode } from "./recovery.ts";
+import { matchSafety, safetyNumber, safetyText } from "./safety.ts";
 import * as pb from "./schema.ts";
 import { openBytes } from "./seal.ts";
 import { importSeed, publicOf, sign, verify } from "./sign.ts";
@@ -97,6 +99,32 @@ test("password", async () => {
     const params = decode(pb.PasswordParamsSchema, p.PasswordParams);
     expect(await errorName(() => checkPasswordParams(params)), p.PasswordParams).toBe(p.error);
   }
+});
+
+test("safety numbers", async () => {
+  const end = (name: string) => {
+    const p = present(v.people.find((one) => one.name === name));
+    return { account: idOf(p.account), identityKey: fromHex(p.identity_key) };
+  };
+  for (const c of v.safety) {
+    expect(await safetyNumber(end(c.a), end(c.b))).toBe(c.number);
+    expect(safetyText(c.number)).toBe(c.text);
+    expect(matchSafety(c.number, c.text)).toBe(true);
+    expect(matchSafety(c.number, `0000${c.number.slice(4)}`)).toBe(false);
+  }
+  for (const text of ["", "1234", "https://chat.example/i/abc#def"])
+    expect(await errorName(() => matchSafety(v.safety[0]?.number ?? "", text))).toBe("malformed");
+});
+
+test("recovery codes", async () => {
+  for (const c of v.recovery.typed) {
+    expect(await errorName(() => parseRecoveryCode(c.in)), c.in).toBe(c.error);
+    if (c.error === undefined) expect(await (await parseRecoveryCode(c.in)).text()).toBe(c.out);
+  }
+  const { auth, wrap } = await (await parseRecoveryCode(v.recovery.code)).secrets(v.recovery.host);
+  expect([toHex(auth), toHex(wrap)]).toEqual([v.recovery.auth, v.recovery.wrap]);
+  const made = newRecoveryCode();
+  expect(await (await parseRecoveryCode(await made.text())).text()).toBe(await made.text());
 });
 
 describe("accounts", () => {

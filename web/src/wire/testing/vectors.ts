@@ -163,6 +163,19 @@ export interface Vectors {
     readonly sha256: Hex;
     readonly pieces: readonly { readonly size: number; readonly more: number; readonly sha256: Hex }[];
   };
+  readonly safety: readonly {
+    readonly a: string;
+    readonly b: string;
+    readonly number: string;
+    readonly text: string;
+  }[];
+  readonly recovery: {
+    readonly code: string;
+    readonly host: string;
+    readonly auth: Hex;
+    readonly wrap: Hex;
+    readonly typed: readonly Text[];
+  };
   readonly negative: readonly Negative[];
 }
 

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/frame.proto.
  */
 export const file_parley_v1_frame: GenFile = /*@__PURE__*/
-  fileDesc("ChVwYXJsZXkvdjEvZnJhbWUucHJvdG8SCXBhcmxleS52MSL9DwoFRnJhbWUSDwoHcmVxdWVzdBgBIAEoBBIhCgVlcnJvchgCIAEoCzIQLnBhcmxleS52MS5FcnJvckgAEhsKAm9rGAMgASgLMg0ucGFybGV5LnYxLk9rSAASIQoFaGVsbG8YCiABKAsyEC5wYXJsZXkudjEuSGVsbG9IABIlCgd3ZWxjb21lGAsgASgLMhIucGFybGV5LnYxLldlbGNvbWVIABIlCgdnb29kYnllGAwgASgLMhIucGFybGV5LnYxLkdvb2RieWVIABIuCgxhY2NvdW50X3N5bmMYDSABKAsyFi5wYXJsZXkudjEuQWNjb3VudFN5bmNIABI0Cg9hY2NvdW50X2NoYW5nZXMYDiABKAsyGS5wYXJsZXkudjEuQWNjb3VudENoYW5nZXNIABIsCgtpY2VfcmVxdWVzdBgPIAEoCzIVLnBhcmxleS52MS5JY2VSZXF1ZXN0SAASLAoLaWNlX3NlcnZlcnMYECABKAsyFS5wYXJsZXkudjEuSWNlU2VydmVyc0gAEiwKC3NldF9zZXR0aW5nGBEgASgLMhUucGFybGV5LnYxLlNldFNldHRpbmdIABIfCgRwb3N0GBQgASgLMg8ucGFybGV5LnYxLlBvc3RIABIjCgZwb3N0ZWQYFSABKAsyES5wYXJsZXkudjEuUG9zdGVkSAASJwoGY29tbWl0GBYgASgLMhUucGFybGV5LnYxLkNvbW1pdFBvc3RIABIpCgljb21taXR0ZWQYFyABKAsyFC5wYXJsZXkudjEuQ29tbWl0dGVkSAASHwoEc3luYxgYIAEoCzIPLnBhcmxleS52MS5TeW5jSAASHwoEcGFnZRgZIAEoCzIPLnBhcmxleS52MS5QYWdlSAASIwoGZXZlbnRzGBogASgLMhEucGFybGV5LnYxLkV2ZW50c0gAEiMKBmN1cnNvchgbIAEoCzIRLnBhcmxleS52MS5DdXJzb3JIABIuCgxjdXJzb3JfbW92ZWQYHCABKAsyFi5wYXJsZXkudjEuQ3Vyc29yTW92ZWRIABI0Cg9jb21taXRzX3JlcXVlc3QYHSABKAsyGS5wYXJsZXkudjEuQ29tbWl0c1JlcXVlc3RIABIlCgdjb21taXRzGB4gASgLMhIucGFybGV5LnYxLkNvbW1pdHNIABIwCg1ncmFudF9yZXF1ZXN0GB8gASgLMhcucGFybGV5LnYxLkdyYW50UmVxdWVzdEgAEioKCmdyYW50X3Bvc3QYICABKAsyFC5wYXJsZXkudjEuR3JhbnRQb3N0SAASLgoMZ3JhbnRfbmVlZGVkGCEgASgLMhYucGFybGV5LnYxLkdyYW50TmVlZGVkSAASLAoLZ3JhbnRfYWRkZWQYIiABKAsyFS5wYXJsZXkudjEuR3JhbnRBZGRlZEgAEi4KDGZpbmRfYWNjb3VudBgoIAEoCzIWLnBhcmxleS52MS5GaW5kQWNjb3VudEgAEiEKBWZvdW5kGCkgASgLMhAucGFybGV5LnYxLkZvdW5kSAASLAoLYXNrX2NvbnRhY3QYKiABKAsyFS5wYXJsZXkudjEuQXNrQ29udGFjdEgAEjIKDmFuc3dlcl9jb250YWN0GCsgASgLMhgucGFybGV5LnYxLkFuc3dlckNvbnRhY3RIABI4ChFjcmVhdGVfaW52aXRhdGlvbhgsIAEoCzIbLnBhcmxleS52MS5DcmVhdGVJbnZpdGF0aW9uSAASOAoRcmV2b2tlX2ludml0YXRpb24YLSABKAsyGy5wYXJsZXkudjEuUmV2b2tlSW52aXRhdGlvbkgAEjgKEWFjY2VwdF9pbnZpdGF0aW9uGC4gASgLMhsucGFybGV5LnYxLkFjY2VwdEludml0YXRpb25IABI1ChBnZXRfZGV2aWNlX2xpc3RzGC8gASgLMhkucGFybGV5LnYxLkdldERldmljZUxpc3RzSAASJwoFbGlzdHMYMCABKAsyFi5wYXJsZXkudjEuRGV2aWNlTGlzdHNIABIsCgtzZXRfcHJvZmlsZRgxIAEoCzIVLnBhcmxleS52MS5TZXRQcm9maWxlSAASLgoMc2V0X3ByZXNlbmNlGDwgASgLMhYucGFybGV5LnYxLlNldFByZXNlbmNlSAASKQoJcHJlc2VuY2VzGD0gASgLMhQucGFybGV5LnYxLlByZXNlbmNlc0gAEiMKBnR5cGluZxg+IAEoCzIRLnBhcmxleS52MS5UeXBpbmdIABIoCglzaWduYWxfdG8YPyABKAsyEy5wYXJsZXkudjEuU2lnbmFsVG9IABIsCgtzaWduYWxfZnJvbRhAIAEoCzIVLnBhcmxleS52MS5TaWduYWxGcm9tSAASKAoJbGlua19vcGVuGFAgASgLMhMucGFybGV5LnYxLkxpbmtPcGVuSAASKgoKbGlua19wcm9vZhhRIAEoCzIULnBhcmxleS52MS5MaW5rUHJvb2ZIABIjCgZzaWduYWwYUiABKAsyES5wYXJsZXkudjEuU2lnbmFsSAASIwoGZGlyZWN0GFMgASgLMhEucGFybGV5LnYxLkRpcmVjdEgAEioKCmRpcmVjdF9hY2sYVCABKAsyFC5wYXJsZXkudjEuRGlyZWN0QWNrSAASHwoEcGluZxhVIAEoCzIPLnBhcmxleS52MS5QaW5nSABCBgoEa2luZEoFCGQQjAFKBgiMARC0AUoGCLQBENwBImcKBUVycm9yEiIKBGNvZGUYASABKA4yFC5wYXJsZXkudjEuRXJyb3JDb2RlEg8KB21lc3NhZ2UYAiABKAkSEQoJcmV0cnlhYmxlGAMgASgIEhYKDnJldHJ5X2FmdGVyX21zGAQgASgEIgQKAk9rIlcKBUhlbGxvEg8KB3ZlcnNpb24YASABKA0SFAoMY2FwYWJpbGl0aWVzGAIgAygJEg4KBmNsaWVudBgDIAEoCRIXCg9hY2NvdW50X3ZlcnNpb24YBCABKAQinQIKB1dlbGNvbWUSDwoHdmVyc2lvbhgBIAEoDRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDwoHYWNjb3VudBgDIAEoDBIOCgZkZXZpY2UYBCABKAwSFgoOc2VydmVyX3RpbWVfbXMYBSABKAQSDAoEbm9kZRgGIAEoCRIqCgdjaGFuZ2VzGAcgASgLMhkucGFybGV5LnYxLkFjY291bnRDaGFuZ2VzEiwKBmJlaGluZBgIIAMoCzIcLnBhcmxleS52MS5Db252ZXJzYXRpb25TdGF0ZRIiCgNpY2UYCSABKAsyFS5wYXJsZXkudjEuSWNlU2VydmVycxImCglwcmVzZW5jZXMYCiADKAsyEy5wYXJsZXkudjEuUHJlc2VuY2UiKgoHR29vZGJ5ZRIfCgVlcnJvchgBIAEoCzIQLnBhcmxleS52MS5FcnJvciIcCgtBY2NvdW50U3luYxINCgVhZnRlchgBIAEoBCKOAwoOQWNjb3VudENoYW5nZXMSDwoHdmVyc2lvbhgBIAEoBBIMCgRtb3JlGAIgASgIEiQKCGNvbnRhY3RzGAMgAygLMhIucGFybGV5LnYxLkNvbnRhY3QSMwoNY29udmVyc2F0aW9ucxgEIAMoCzIcLnBhcmxleS52MS5Db252ZXJzYXRpb25TdGF0ZRIvCgtpbnZpdGF0aW9ucxgFIAMoCzIaLnBhcmxleS52MS5JbnZpdGF0aW9uU3RhdGUSJAoIc2V0dGluZ3MYBiADKAsyEi5wYXJsZXkudjEuU2V0dGluZxInCgdkZXZpY2VzGAcgAygLMhYucGFybGV5LnYxLkRldmljZVN0YXRlEiYKC2RldmljZV9saXN0GAggASgLMhEucGFybGV5LnYxLlNpZ25lZBI1ChFnZW5lcmF0aW9uX2dyYW50cxgJIAMoCzIaLnBhcmxleS52MS5HZW5lcmF0aW9uR3JhbnQSIwoHcHJvZmlsZRgKIAEoCzISLnBhcmxleS52MS5Qcm9maWxlIk4KB1Byb2ZpbGUSDwoHYWNjb3VudBgBIAEoDBIRCgl1c2VyX25hbWUYAiABKAkSEAoIbmlja25hbWUYAyABKAkSDQoFYWRtaW4YBCABKAgi2gEKB0NvbnRhY3QSIwoHcHJvZmlsZRgBIAEoCzISLnBhcmxleS52MS5Qcm9maWxlEiYKBXN0YXRlGAIgASgOMhcucGFybGV5LnYxLkNvbnRhY3RTdGF0ZRIMCgRub3RlGAMgASgJEiYKC2RldmljZV9saXN0GAQgASgLMhEucGFybGV5LnYxLlNpZ25lZBIkCglsaW5rX2pvaW4YBSABKAsyES5wYXJsZXkudjEuU2lnbmVkEhQKDGNvbnZlcnNhdGlvbhgGIAEoDBIQCghzaW5jZV9tcxgHIAEoBCJkCgtEZXZpY2VTdGF0ZRIOCgZkZXZpY2UYASABKAwSDAoEbmFtZRgCIAEoCRISCgpjcmVhdGVkX21zGAMgASgEEhQKDGxhc3RfdXNlZF9tcxgEIAEoBBINCgVlbmRlZBgFIAEoCCJcCg9JbnZpdGF0aW9uU3RhdGUSJQoKaW52aXRhdGlvbhgBIAEoCzIRLnBhcmxleS52MS5TaWduZWQSEQoJdXNlc19sZWZ0GAIgASgNEg8KB3Jldm9rZWQYAyABKAgiJQoHU2V0dGluZxILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAwiMQoKU2V0U2V0dGluZxIjCgdzZXR0aW5nGAEgASgLMhIucGFybGV5LnYxLlNldHRpbmciRwoLTWVtYmVyU3RhdGUSDwoHYWNjb3VudBgBIAEoDBIVCg1kZWxpdmVyZWRfc2VxGAIgASgEEhAKCHJlYWRfc2VxGAMgASgEIqcCChFDb252ZXJzYXRpb25TdGF0ZRIUCgxjb252ZXJzYXRpb24YASABKAwSKQoEa2luZBgCIAEoDjIbLnBhcmxleS52MS5Db252ZXJzYXRpb25LaW5kEhAKCGhlYWRfc2VxGAMgASgEEg0KBWVwb2NoGAQgASgEEhMKC2hlYWRfY29tbWl0GAUgASgMEhMKC25lZWRzX2Vwb2NoGAYgASgIEg4KBnVucmVhZBgHIAEoBBIQCghyZWFkX3NlcRgIIAEoBBIVCg1kZWxpdmVyZWRfc2VxGAkgASgEEicKB21lbWJlcnMYCiADKAsyFi5wYXJsZXkudjEuTWVtYmVyU3RhdGUSEgoKam9pbmVkX3NlcRgLIAEoBBIQCghsZWZ0X3NlcRgMIAEoBCIMCgpJY2VSZXF1ZXN0Ij8KCUljZVNlcnZlchIMCgR1cmxzGAEgAygJEhAKCHVzZXJuYW1lGAIgASgJEhIKCmNyZWRlbnRpYWwYAyABKAkiRwoKSWNlU2VydmVycxIlCgdzZXJ2ZXJzGAEgAygLMhQucGFybGV5LnYxLkljZVNlcnZlchISCgpleHBpcmVzX21zGAIgASgEIi4KBFBvc3QSJgoJZW52ZWxvcGVzGAEgAygLMhMucGFybGV5LnYxLkVudmVsb3BlIokBCgZQb3N0ZWQSKQoHcmVzdWx0cxgBIAMoCzIYLnBhcmxleS52MS5Qb3N0ZWQuUmVzdWx0GlQKBlJlc3VsdBIKCgJpZBgBIAEoDBILCgNzZXEYAiABKAQSEAoIcmVsYXlfbXMYAyABKAQSHwoFZXJyb3IYBCABKAsyEC5wYXJsZXkudjEuRXJyb3IiJgoJQ29tbWl0dGVkEgsKA3NlcRgBIAEoBBIMCgRoYXNoGAIgASgMIoMBCgRTeW5jEhQKDGNvbnZlcnNhdGlvbhgBIAEoDBINCgVhZnRlchgCIAEoBBIOCgZiZWZvcmUYAyABKAQSEAoIYmFja3dhcmQYBCABKAgSDQoFbGltaXQYBSABKA0SEQoJa25vd25fc2VxGAYgASgEEhIKCmtub3duX2hhc2gYByABKAwipAEKBFBhZ2USFAoMY29udmVyc2F0aW9uGAEgASgMEiAKBmV2ZW50cxgCIAMoCzIQLnBhcmxleS52MS5FdmVudBITCgt0aHJvdWdoX3NlcRgDIAEoBBIQCghoZWFkX3NlcRgEIAEoBBIQCghkaXZlcmdlZBgFIAEoCBIrCgVzdGF0ZRgGIAEoCzIcLnBhcmxleS52MS5Db252ZXJzYXRpb25TdGF0ZSKlAQoFRXZlbnQSFAoMY29udmVyc2F0aW9uGAEgASgMEgsKA3NlcRgCIAEoBBIQCghyZWxheV9tcxgDIAEoBBIMCgRoYXNoGAQgASgMEicKCGVudmVsb3BlGAUgASgLMhMucGFybGV5LnYxLkVudmVsb3BlSAASKAoGY29tbWl0GAYgASgLMhYucGFybGV5LnYxLkNvbW1pdEV2ZW50SABCBgoEa2luZCJRCgtDb21taXRFdmVudBIhCgZjb21taXQYASABKAsyES5wYXJsZXkudjEuU2lnbmVkEh8KBWdyYW50GAIgASgLMhAucGFybGV5LnYxLkdyYW50IioKBkV2ZW50cxIgCgZldmVudHMYASADKAsyEC5wYXJsZXkudjEuRXZlbnQiRwoGQ3Vyc29yEhQKDGNvbnZlcnNhdGlvbhgBIAEoDBIVCg1kZWxpdmVyZWRfc2VxGAIgASgEEhAKCHJlYWRfc2VxGAMgASgEIm0KC0N1cnNvck1vdmVkEhQKDGNvbnZlcnNhdGlvbhgBIAEoDBIPCgdhY2NvdW50GAIgASgMEhUKDWRlbGl2ZXJlZF9zZXEYAyABKAQSEAoIcmVhZF9zZXEYBCABKAQSDgoGdW5yZWFkGAUgASgEIjsKDkNvbW1pdHNSZXF1ZXN0EhQKDGNvbnZlcnNhdGlvbhgBIAEoDBITCgtmcm9tX251bWJlchgCIAEoBCJWCgdDb21taXRzEhQKDGNvbnZlcnNhdGlvbhgBIAEoDBInCgdjb21taXRzGAIgAygLMhYucGFybGV5LnYxLkNvbW1pdEV2ZW50EgwKBG1vcmUYAyABKAgiMwoMR3JhbnRSZXF1ZXN0EhQKDGNvbnZlcnNhdGlvbhgBIAEoDBINCgVlcG9jaBgCIAEoBCJDCgtHcmFudE5lZWRlZBIUCgxjb252ZXJzYXRpb24YASABKAwSDQoFZXBvY2gYAiABKAQSDwoHYWNjb3VudBgDIAEoDCJhCglHcmFudFBvc3QSFAoMY29udmVyc2F0aW9uGAEgASgMEg0KBWVwb2NoGAIgASgEEg4KBmNvbW1pdBgDIAEoDBIfCgVncmFudBgEIAEoCzIQLnBhcmxleS52MS5HcmFudCJiCgpHcmFudEFkZGVkEhQKDGNvbnZlcnNhdGlvbhgBIAEoDBINCgVlcG9jaBgCIAEoBBIOCgZjb21taXQYAyABKAwSHwoFZ3JhbnQYBCABKAsyEC5wYXJsZXkudjEuR3JhbnQiGwoLRmluZEFjY291bnQSDAoEbmFtZRgBIAEoCSIsCgVGb3VuZBIjCgdjb250YWN0GAEgASgLMhIucGFybGV5LnYxLkNvbnRhY3QiKwoKQXNrQ29udGFjdBIPCgdhY2NvdW50GAEgASgMEgwKBG5vdGUYAiABKAkiXQoNQW5zd2VyQ29udGFjdBIPCgdhY2NvdW50GAEgASgMEg4KBmFjY2VwdBgCIAEoCBIrCgxmaXJzdF9jb21taXQYAyABKAsyFS5wYXJsZXkudjEuQ29tbWl0UG9zdCJcChBDcmVhdGVJbnZpdGF0aW9uEiUKCmludml0YXRpb24YASABKAsyES5wYXJsZXkudjEuU2lnbmVkEiEKBnNlYWxlZBgCIAEoCzIRLnBhcmxleS52MS5TZWFsZWQiIAoQUmV2b2tlSW52aXRhdGlvbhIMCgRjb2RlGAEgASgJInMKEEFjY2VwdEludml0YXRpb24SDAoEY29kZRgBIAEoCRIkCglsaW5rX2pvaW4YAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEisKDGZpcnN0X2NvbW1pdBgDIAEoCzIVLnBhcmxleS52MS5Db21taXRQb3N0IiIKDkdldERldmljZUxpc3RzEhAKCGFjY291bnRzGAEgAygMIi8KC0RldmljZUxpc3RzEiAKBWxpc3RzGAEgAygLMhEucGFybGV5LnYxLlNpZ25lZCIeCgpTZXRQcm9maWxlEhAKCG5pY2tuYW1lGAEgASgJIjYKC1NldFByZXNlbmNlEicKBXN0YXRlGAEgASgOMhgucGFybGV5LnYxLlByZXNlbmNlU3RhdGUiygEKCFByZXNlbmNlEg8KB2FjY291bnQYASABKAwSJwoFc3RhdGUYAiABKA4yGC5wYXJsZXkudjEuUHJlc2VuY2VTdGF0ZRIrCgdkZXZpY2VzGAMgAygLMhoucGFybGV5LnYxLlByZXNlbmNlLkRldmljZRIUCgxsYXN0X3NlZW5fbXMYBCABKAQaQQoGRGV2aWNlEg4KBmRldmljZRgBIAEoDBInCgVzdGF0ZRgCIAEoDjIYLnBhcmxleS52MS5QcmVzZW5jZVN0YXRlIjMKCVByZXNlbmNlcxImCglwcmVzZW5jZXMYASADKAsyEy5wYXJsZXkudjEuUHJlc2VuY2UiQAoGVHlwaW5nEhQKDGNvbnZlcnNhdGlvbhgBIAEoDBIPCgdhY2NvdW50GAIgASgMEg8KB3N0b3BwZWQYAyABKAgiTgoIU2lnbmFsVG8SDwoHYWNjb3VudBgBIAEoDBIOCgZkZXZpY2UYAiABKAwSIQoGc2lnbmFsGAMgASgLMhEucGFybGV5LnYxLlNpZ25hbCJQCgpTaWduYWxGcm9tEg8KB2FjY291bnQYASABKAwSDgoGZGV2aWNlGAIgASgMEiEKBnNpZ25hbBgDIAEoCzIRLnBhcmxleS52MS5TaWduYWwqhgUKCUVycm9yQ29kZRIaChZFUlJPUl9DT0RFX1VOU1BFQ0lGSUVEEAASFwoTRVJST1JfQ09ERV9JTlRFUk5BTBABEhgKFEVSUk9SX0NPREVfTUFMRk9STUVEEAISGgoWRVJST1JfQ09ERV9VTlNVUFBPUlRFRBADEhgKFEVSUk9SX0NPREVfVE9PX0xBUkdFEAQSGwoXRVJST1JfQ09ERV9SQVRFX0xJTUlURUQQBRIeChpFUlJPUl9DT0RFX1VOQVVUSEVOVElDQVRFRBAGEhgKFEVSUk9SX0NPREVfTk9UX0ZPVU5EEAcSGAoURVJST1JfQ09ERV9GT1JCSURERU4QCBIXChNFUlJPUl9DT0RFX0NPTkZMSUNUEAkSGgoWRVJST1JfQ09ERV9TVEFMRV9FUE9DSBAKEhkKFUVSUk9SX0NPREVfU1RBTEVfSEVBRBALEhoKFkVSUk9SX0NPREVfTkVFRFNfRVBPQ0gQDBIaChZFUlJPUl9DT0RFX0lEX0NPTkZMSUNUEA0SHAoYRVJST1JfQ09ERV9CQURfU0lHTkFUVVJFEA4SGQoVRVJST1JfQ09ERV9TVEFMRV9MSVNUEA8SFgoSRVJST1JfQ09ERV9FWFBJUkVEEBASFgoSRVJST1JfQ09ERV9VU0VEX1VQEBESGQoVRVJST1JfQ09ERV9TVE9SRV9GVUxMEBISGwoXRVJST1JfQ09ERV9OQU1FX0lOVkFMSUQQExIiCh5FUlJPUl9DT0RFX1JFR0lTVFJBVElPTl9DTE9TRUQQFBIWChJFUlJPUl9DT0RFX09GRkxJTkUQFRIeChpFUlJPUl9DT0RFX1dFQUtfUEFSQU1FVEVSUxAWKpQBCgxDb250YWN0U3RhdGUSHQoZQ09OVEFDVF9TVEFURV9VTlNQRUNJRklFRBAAEhYKEkNPTlRBQ1RfU1RBVEVfTk9ORRABEhcKE0NPTlRBQ1RfU1RBVEVfQVNLRUQQAhIYChRDT05UQUNUX1NUQVRFX0FTS0lORxADEhoKFkNPTlRBQ1RfU1RBVEVfQUNDRVBURUQQBCp/Cg1QcmVzZW5jZVN0YXRlEh4KGlBSRVNFTkNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASGgoWUFJFU0VOQ0VfU1RBVEVfT0ZGTElORRABEhcKE1BSRVNFTkNFX1NUQVRFX0FXQVkQAhIZChVQUkVTRU5DRV9TVEFURV9PTkxJTkUQA0I3WjVnaXRodWIuY29tL3BhcmxleS1jaGF0L3BhcmxleS9wcm90by9wYXJsZXl2MTtwYXJsZXl2MWIGcHJvdG8z", [file_parley_v1_account, file_parley_v1_conversation, file_parley_v1_link]);
+  fileDesc("ChVwYXJsZXkvdjEvZnJhbWUucHJvdG8SCXBhcmxleS52MSK7EQoFRnJhbWUSDwoHcmVxdWVzdBgBIAEoBBIhCgVlcnJvchgCIAEoCzIQLnBhcmxleS52MS5FcnJvckgAEhsKAm9rGAMgASgLMg0ucGFybGV5LnYxLk9rSAASIQoFaGVsbG8YCiABKAsyEC5wYXJsZXkudjEuSGVsbG9IABIlCgd3ZWxjb21lGAsgASgLMhIucGFybGV5LnYxLldlbGNvbWVIABIlCgdnb29kYnllGAwgASgLMhIucGFybGV5LnYxLkdvb2RieWVIABIuCgxhY2NvdW50X3N5bmMYDSABKAsyFi5wYXJsZXkudjEuQWNjb3VudFN5bmNIABI0Cg9hY2NvdW50X2NoYW5nZXMYDiABKAsyGS5wYXJsZXkudjEuQWNjb3VudENoYW5nZXNIABIsCgtpY2VfcmVxdWVzdBgPIAEoCzIVLnBhcmxleS52MS5JY2VSZXF1ZXN0SAASLAoLaWNlX3NlcnZlcnMYECABKAsyFS5wYXJsZXkudjEuSWNlU2VydmVyc0gAEiwKC3NldF9zZXR0aW5nGBEgASgLMhUucGFybGV5LnYxLlNldFNldHRpbmdIABIfCgRwb3N0GBQgASgLMg8ucGFybGV5LnYxLlBvc3RIABIjCgZwb3N0ZWQYFSABKAsyES5wYXJsZXkudjEuUG9zdGVkSAASJwoGY29tbWl0GBYgASgLMhUucGFybGV5LnYxLkNvbW1pdFBvc3RIABIpCgljb21taXR0ZWQYFyABKAsyFC5wYXJsZXkudjEuQ29tbWl0dGVkSAASHwoEc3luYxgYIAEoCzIPLnBhcmxleS52MS5TeW5jSAASHwoEcGFnZRgZIAEoCzIPLnBhcmxleS52MS5QYWdlSAASIwoGZXZlbnRzGBogASgLMhEucGFybGV5LnYxLkV2ZW50c0gAEiMKBmN1cnNvchgbIAEoCzIRLnBhcmxleS52MS5DdXJzb3JIABIuCgxjdXJzb3JfbW92ZWQYHCABKAsyFi5wYXJsZXkudjEuQ3Vyc29yTW92ZWRIABI0Cg9jb21taXRzX3JlcXVlc3QYHSABKAsyGS5wYXJsZXkudjEuQ29tbWl0c1JlcXVlc3RIABIlCgdjb21taXRzGB4gASgLMhIucGFybGV5LnYxLkNvbW1pdHNIABIwCg1ncmFudF9yZXF1ZXN0GB8gASgLMhcucGFybGV5LnYxLkdyYW50UmVxdWVzdEgAEioKCmdyYW50X3Bvc3QYICABKAsyFC5wYXJsZXkudjEuR3JhbnRQb3N0SAASLgoMZ3JhbnRfbmVlZGVkGCEgASgLMhYucGFybGV5LnYxLkdyYW50TmVlZGVkSAASLAoLZ3JhbnRfYWRkZWQYIiABKAsyFS5wYXJsZXkudjEuR3JhbnRBZGRlZEgAEi4KDGZpbmRfYWNjb3VudBgoIAEoCzIWLnBhcmxleS52MS5GaW5kQWNjb3VudEgAEiEKBWZvdW5kGCkgASgLMhAucGFybGV5LnYxLkZvdW5kSAASLAoLYXNrX2NvbnRhY3QYKiABKAsyFS5wYXJsZXkudjEuQXNrQ29udGFjdEgAEjIKDmFuc3dlcl9jb250YWN0GCsgASgLMhgucGFybGV5LnYxLkFuc3dlckNvbnRhY3RIABI4ChFjcmVhdGVfaW52aXRhdGlvbhgsIAEoCzIbLnBhcmxleS52MS5DcmVhdGVJbnZpdGF0aW9uSAASOAoRcmV2b2tlX2ludml0YXRpb24YLSABKAsyGy5wYXJsZXkudjEuUmV2b2tlSW52aXRhdGlvbkgAEjgKEWFjY2VwdF9pbnZpdGF0aW9uGC4gASgLMhsucGFybGV5LnYxLkFjY2VwdEludml0YXRpb25IABI1ChBnZXRfZGV2aWNlX2xpc3RzGC8gASgLMhkucGFybGV5LnYxLkdldERldmljZUxpc3RzSAASJwoFbGlzdHMYMCABKAsyFi5wYXJsZXkudjEuRGV2aWNlTGlzdHNIABIsCgtzZXRfcHJvZmlsZRgxIAEoCzIVLnBhcmxleS52MS5TZXRQcm9maWxlSAASMgoOcmVtb3ZlX2NvbnRhY3QYMiABKAsyGC5wYXJsZXkudjEuUmVtb3ZlQ29udGFjdEgAEiwKC3NldF9ibG9ja2VkGDMgASgLMhUucGFybGV5LnYxLlNldEJsb2NrZWRIABIsCgtzZXRfcHJpdmFjeRg0IAEoCzIVLnBhcmxleS52MS5TZXRQcml2YWN5SAASLAoLZGV2aWNlX2Fza3MYNSABKAsyFS5wYXJsZXkudjEuRGV2aWNlQXNrc0gAEi4KDHNldF9wcmVzZW5jZRg8IAEoCzIWLnBhcmxleS52MS5TZXRQcmVzZW5jZUgAEikKCXByZXNlbmNlcxg9IAEoCzIULnBhcmxleS52MS5QcmVzZW5jZXNIABIjCgZ0eXBpbmcYPiABKAsyES5wYXJsZXkudjEuVHlwaW5nSAASKAoJc2lnbmFsX3RvGD8gASgLMhMucGFybGV5LnYxLlNpZ25hbFRvSAASLAoLc2lnbmFsX2Zyb20YQCABKAsyFS5wYXJsZXkudjEuU2lnbmFsRnJvbUgAEigKCWxpbmtfb3BlbhhQIAEoCzITLnBhcmxleS52MS5MaW5rT3BlbkgAEioKCmxpbmtfcHJvb2YYUSABKAsyFC5wYXJsZXkudjEuTGlua1Byb29mSAASIwoGc2lnbmFsGFIgASgLMhEucGFybGV5LnYxLlNpZ25hbEgAEiMKBmRpcmVjdBhTIAEoCzIRLnBhcmxleS52MS5EaXJlY3RIABIqCgpkaXJlY3RfYWNrGFQgASgLMhQucGFybGV5LnYxLkRpcmVjdEFja0gAEh8KBHBpbmcYVSABKAsyDy5wYXJsZXkudjEuUGluZ0gAQgYKBGtpbmRKBQhkEIwBSgYIjAEQtAFKBgi0ARDcASJnCgVFcnJvchIiCgRjb2RlGAEgASgOMhQucGFybGV5LnYxLkVycm9yQ29kZRIPCgdtZXNzYWdlGAIgASgJEhEKCXJldHJ5YWJsZRgDIAEoCBIWCg5yZXRyeV9hZnRlcl9tcxgEIAEoBCIECgJPayJXCgVIZWxsbxIPCgd2ZXJzaW9uGAEgASgNEhQKDGNhcGFiaWxpdGllcxgCIAMoCRIOCgZjbGllbnQYAyABKAkSFwoPYWNjb3VudF92ZXJzaW9uGAQgASgEIp0CCgdXZWxjb21lEg8KB3ZlcnNpb24YASABKA0SFAoMY2FwYWJpbGl0aWVzGAIgAygJEg8KB2FjY291bnQYAyABKAwSDgoGZGV2aWNlGAQgASgMEhYKDnNlcnZlcl90aW1lX21zGAUgASgEEgwKBG5vZGUYBiABKAkSKgoHY2hhbmdlcxgHIAEoCzIZLnBhcmxleS52MS5BY2NvdW50Q2hhbmdlcxIsCgZiZWhpbmQYCCADKAsyHC5wYXJsZXkudjEuQ29udmVyc2F0aW9uU3RhdGUSIgoDaWNlGAkgASgLMhUucGFybGV5LnYxLkljZVNlcnZlcnMSJgoJcHJlc2VuY2VzGAogAygLMhMucGFybGV5LnYxLlByZXNlbmNlIioKB0dvb2RieWUSHwoFZXJyb3IYASABKAsyEC5wYXJsZXkudjEuRXJyb3IiHAoLQWNjb3VudFN5bmMSDQoFYWZ0ZXIYASABKAQiswMKDkFjY291bnRDaGFuZ2VzEg8KB3ZlcnNpb24YASABKAQSDAoEbW9yZRgCIAEoCBIkCghjb250YWN0cxgDIAMoCzISLnBhcmxleS52MS5Db250YWN0EjMKDWNvbnZlcnNhdGlvbnMYBCADKAsyHC5wYXJsZXkudjEuQ29udmVyc2F0aW9uU3RhdGUSLwoLaW52aXRhdGlvbnMYBSADKAsyGi5wYXJsZXkudjEuSW52aXRhdGlvblN0YXRlEiQKCHNldHRpbmdzGAYgAygLMhIucGFybGV5LnYxLlNldHRpbmcSJwoHZGV2aWNlcxgHIAMoCzIWLnBhcmxleS52MS5EZXZpY2VTdGF0ZRImCgtkZXZpY2VfbGlzdBgIIAEoCzIRLnBhcmxleS52MS5TaWduZWQSNQoRZ2VuZXJhdGlvbl9ncmFudHMYCSADKAsyGi5wYXJsZXkudjEuR2VuZXJhdGlvbkdyYW50EiMKB3Byb2ZpbGUYCiABKAsyEi5wYXJsZXkudjEuUHJvZmlsZRIjCgdwcml2YWN5GAsgASgLMhIucGFybGV5LnYxLlByaXZhY3kihAEKB1Byb2ZpbGUSDwoHYWNjb3VudBgBIAEoDBIRCgl1c2VyX25hbWUYAiABKAkSEAoIbmlja25hbWUYAyABKAkSDQoFYWRtaW4YBCABKAgSDgoGYXZhdGFyGAUgASgMEhAKCHJlY292ZXJ5GAYgASgIEhIKCmRlbGV0ZWRfbXMYByABKAQi/wEKB0NvbnRhY3QSIwoHcHJvZmlsZRgBIAEoCzISLnBhcmxleS52MS5Qcm9maWxlEiYKBXN0YXRlGAIgASgOMhcucGFybGV5LnYxLkNvbnRhY3RTdGF0ZRIMCgRub3RlGAMgASgJEiYKC2RldmljZV9saXN0GAQgASgLMhEucGFybGV5LnYxLlNpZ25lZBIkCglsaW5rX2pvaW4YBSABKAsyES5wYXJsZXkudjEuU2lnbmVkEhQKDGNvbnZlcnNhdGlvbhgGIAEoDBIQCghzaW5jZV9tcxgHIAEoBBIPCgdibG9ja2VkGAggASgIEhIKCmludml0YXRpb24YCSABKAkiegoLRGV2aWNlU3RhdGUSDgoGZGV2aWNlGAEgASgMEgwKBG5hbWUYAiABKAkSEgoKY3JlYXRlZF9tcxgDIAEoBBIUCgxsYXN0X3VzZWRfbXMYBCABKAQSDQoFZW5kZWQYBSABKAgSFAoMbGFzdF9hZGRyZXNzGAYgASgJIlwKD0ludml0YXRpb25TdGF0ZRIlCgppbnZpdGF0aW9uGAEgASgLMhEucGFybGV5LnYxLlNpZ25lZBIRCgl1c2VzX2xlZnQYAiABKA0SDwoHcmV2b2tlZBgDIAEoCCIlCgdTZXR0aW5nEgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoDCIxCgpTZXRTZXR0aW5nEiMKB3NldHRpbmcYASABKAsyEi5wYXJsZXkudjEuU2V0dGluZyJHCgtNZW1iZXJTdGF0ZRIPCgdhY2NvdW50GAEgASgMEhUKDWRlbGl2ZXJlZF9zZXEYAiABKAQSEAoIcmVhZF9zZXEYAyABKAQipwIKEUNvbnZlcnNhdGlvblN0YXRlEhQKDGNvbnZlcnNhdGlvbhgBIAEoDBIpCgRraW5kGAIgASgOMhsucGFybGV5LnYxLkNvbnZlcnNhdGlvbktpbmQSEAoIaGVhZF9zZXEYAyABKAQSDQoFZXBvY2gYBCABKAQSEwoLaGVhZF9jb21taXQYBSABKAwSEwoLbmVlZHNfZXBvY2gYBiABKAgSDgoGdW5yZWFkGAcgASgEEhAKCHJlYWRfc2VxGAggASgEEhUKDWRlbGl2ZXJlZF9zZXEYCSABKAQSJwoHbWVtYmVycxgKIAMoCzIWLnBhcmxleS52MS5NZW1iZXJTdGF0ZRISCgpqb2luZWRfc2VxGAsgASgEEhAKCGxlZnRfc2VxGAwgASgEIgwKCkljZVJlcXVlc3QiPwoJSWNlU2VydmVyEgwKBHVybHMYASADKAkSEAoIdXNlcm5hbWUYAiABKAkSEgoKY3JlZGVudGlhbBgDIAEoCSJHCgpJY2VTZXJ2ZXJzEiUKB3NlcnZlcnMYASADKAsyFC5wYXJsZXkudjEuSWNlU2VydmVyEhIKCmV4cGlyZXNfbXMYAiABKAQiLgoEUG9zdBImCgllbnZlbG9wZXMYASADKAsyEy5wYXJsZXkudjEuRW52ZWxvcGUiiQEKBlBvc3RlZBIpCgdyZXN1bHRzGAEgAygLMhgucGFybGV5LnYxLlBvc3RlZC5SZXN1bHQaVAoGUmVzdWx0EgoKAmlkGAEgASgMEgsKA3NlcRgCIAEoBBIQCghyZWxheV9tcxgDIAEoBBIfCgVlcnJvchgEIAEoCzIQLnBhcmxleS52MS5FcnJvciImCglDb21taXR0ZWQSCwoDc2VxGAEgASgEEgwKBGhhc2gYAiABKAwigwEKBFN5bmMSFAoMY29udmVyc2F0aW9uGAEgASgMEg0KBWFmdGVyGAIgASgEEg4KBmJlZm9yZRgDIAEoBBIQCghiYWNrd2FyZBgEIAEoCBINCgVsaW1pdBgFIAEoDRIRCglrbm93bl9zZXEYBiABKAQSEgoKa25vd25faGFzaBgHIAEoDCKkAQoEUGFnZRIUCgxjb252ZXJzYXRpb24YASABKAwSIAoGZXZlbnRzGAIgAygLMhAucGFybGV5LnYxLkV2ZW50EhMKC3Rocm91Z2hfc2VxGAMgASgEEhAKCGhlYWRfc2VxGAQgASgEEhAKCGRpdmVyZ2VkGAUgASgIEisKBXN0YXRlGAYgASgLMhwucGFybGV5LnYxLkNvbnZlcnNhdGlvblN0YXRlIqUBCgVFdmVudBIUCgxjb252ZXJzYXRpb24YASABKAwSCwoDc2VxGAIgASgEEhAKCHJlbGF5X21zGAMgASgEEgwKBGhhc2gYBCABKAwSJwoIZW52ZWxvcGUYBSABKAsyEy5wYXJsZXkudjEuRW52ZWxvcGVIABIoCgZjb21taXQYBiABKAsyFi5wYXJsZXkudjEuQ29tbWl0RXZlbnRIAEIGCgRraW5kIlEKC0NvbW1pdEV2ZW50EiEKBmNvbW1pdBgBIAEoCzIRLnBhcmxleS52MS5TaWduZWQSHwoFZ3JhbnQYAiABKAsyEC5wYXJsZXkudjEuR3JhbnQiKgoGRXZlbnRzEiAKBmV2ZW50cxgBIAMoCzIQLnBhcmxleS52MS5FdmVudCJHCgZDdXJzb3ISFAoMY29udmVyc2F0aW9uGAEgASgMEhUKDWRlbGl2ZXJlZF9zZXEYAiABKAQSEAoIcmVhZF9zZXEYAyABKAQibQoLQ3Vyc29yTW92ZWQSFAoMY29udmVyc2F0aW9uGAEgASgMEg8KB2FjY291bnQYAiABKAwSFQoNZGVsaXZlcmVkX3NlcRgDIAEoBBIQCghyZWFkX3NlcRgEIAEoBBIOCgZ1bnJlYWQYBSABKAQiOwoOQ29tbWl0c1JlcXVlc3QSFAoMY29udmVyc2F0aW9uGAEgASgMEhMKC2Zyb21fbnVtYmVyGAIgASgEIlYKB0NvbW1pdHMSFAoMY29udmVyc2F0aW9uGAEgASgMEicKB2NvbW1pdHMYAiADKAsyFi5wYXJsZXkudjEuQ29tbWl0RXZlbnQSDAoEbW9yZRgDIAEoCCIzCgxHcmFudFJlcXVlc3QSFAoMY29udmVyc2F0aW9uGAEgASgMEg0KBWVwb2NoGAIgASgEIkMKC0dyYW50TmVlZGVkEhQKDGNvbnZlcnNhdGlvbhgBIAEoDBINCgVlcG9jaBgCIAEoBBIPCgdhY2NvdW50GAMgASgMImEKCUdyYW50UG9zdBIUCgxjb252ZXJzYXRpb24YASABKAwSDQoFZXBvY2gYAiABKAQSDgoGY29tbWl0GAMgASgMEh8KBWdyYW50GAQgASgLMhAucGFybGV5LnYxLkdyYW50ImIKCkdyYW50QWRkZWQSFAoMY29udmVyc2F0aW9uGAEgASgMEg0KBWVwb2NoGAIgASgEEg4KBmNvbW1pdBgDIAEoDBIfCgVncmFudBgEIAEoCzIQLnBhcmxleS52MS5HcmFudCIbCgtGaW5kQWNjb3VudBIMCgRuYW1lGAEgASgJIiwKBUZvdW5kEiMKB2NvbnRhY3QYASABKAsyEi5wYXJsZXkudjEuQ29udGFjdCIrCgpBc2tDb250YWN0Eg8KB2FjY291bnQYASABKAwSDAoEbm90ZRgCIAEoCSJdCg1BbnN3ZXJDb250YWN0Eg8KB2FjY291bnQYASABKAwSDgoGYWNjZXB0GAIgASgIEisKDGZpcnN0X2NvbW1pdBgDIAEoCzIVLnBhcmxleS52MS5Db21taXRQb3N0IlwKEENyZWF0ZUludml0YXRpb24SJQoKaW52aXRhdGlvbhgBIAEoCzIRLnBhcmxleS52MS5TaWduZWQSIQoGc2VhbGVkGAIgASgLMhEucGFybGV5LnYxLlNlYWxlZCIgChBSZXZva2VJbnZpdGF0aW9uEgwKBGNvZGUYASABKAkicwoQQWNjZXB0SW52aXRhdGlvbhIMCgRjb2RlGAEgASgJEiQKCWxpbmtfam9pbhgCIAEoCzIRLnBhcmxleS52MS5TaWduZWQSKwoMZmlyc3RfY29tbWl0GAMgASgLMhUucGFybGV5LnYxLkNvbW1pdFBvc3QiIgoOR2V0RGV2aWNlTGlzdHMSEAoIYWNjb3VudHMYASADKAwiLwoLRGV2aWNlTGlzdHMSIAoFbGlzdHMYASADKAsyES5wYXJsZXkudjEuU2lnbmVkIh4KClNldFByb2ZpbGUSEAoIbmlja25hbWUYASABKAkiIAoNUmVtb3ZlQ29udGFjdBIPCgdhY2NvdW50GAEgASgMIi4KClNldEJsb2NrZWQSDwoHYWNjb3VudBgBIAEoDBIPCgdibG9ja2VkGAIgASgIIkgKB1ByaXZhY3kSFQoNaGlkZV9wcmVzZW5jZRgBIAEoCBIRCgloaWRlX3JlYWQYAiABKAgSEwoLaGlkZV90eXBpbmcYAyABKAgiMQoKU2V0UHJpdmFjeRIjCgdwcml2YWN5GAEgASgLMhIucGFybGV5LnYxLlByaXZhY3kiOgoKRGV2aWNlQXNrcxIMCgRjb2RlGAEgASgJEh4KA2FzaxgCIAEoCzIRLnBhcmxleS52MS5TZWFsZWQiNgoLU2V0UHJlc2VuY2USJwoFc3RhdGUYASABKA4yGC5wYXJsZXkudjEuUHJlc2VuY2VTdGF0ZSLKAQoIUHJlc2VuY2USDwoHYWNjb3VudBgBIAEoDBInCgVzdGF0ZRgCIAEoDjIYLnBhcmxleS52MS5QcmVzZW5jZVN0YXRlEisKB2RldmljZXMYAyADKAsyGi5wYXJsZXkudjEuUHJlc2VuY2UuRGV2aWNlEhQKDGxhc3Rfc2Vlbl9tcxgEIAEoBBpBCgZEZXZpY2USDgoGZGV2aWNlGAEgASgMEicKBXN0YXRlGAIgASgOMhgucGFybGV5LnYxLlByZXNlbmNlU3RhdGUiMwoJUHJlc2VuY2VzEiYKCXByZXNlbmNlcxgBIAMoCzITLnBhcmxleS52MS5QcmVzZW5jZSJACgZUeXBpbmcSFAoMY29udmVyc2F0aW9uGAEgASgMEg8KB2FjY291bnQYAiABKAwSDwoHc3RvcHBlZBgDIAEoCCJOCghTaWduYWxUbxIPCgdhY2NvdW50GAEgASgMEg4KBmRldmljZRgCIAEoDBIhCgZzaWduYWwYAyABKAsyES5wYXJsZXkudjEuU2lnbmFsIlAKClNpZ25hbEZyb20SDwoHYWNjb3VudBgBIAEoDBIOCgZkZXZpY2UYAiABKAwSIQoGc2lnbmFsGAMgASgLMhEucGFybGV5LnYxLlNpZ25hbCqGBQoJRXJyb3JDb2RlEhoKFkVSUk9SX0NPREVfVU5TUEVDSUZJRUQQABIXChNFUlJPUl9DT0RFX0lOVEVSTkFMEAESGAoURVJST1JfQ09ERV9NQUxGT1JNRUQQAhIaChZFUlJPUl9DT0RFX1VOU1VQUE9SVEVEEAMSGAoURVJST1JfQ09ERV9UT09fTEFSR0UQBBIbChdFUlJPUl9DT0RFX1JBVEVfTElNSVRFRBAFEh4KGkVSUk9SX0NPREVfVU5BVVRIRU5USUNBVEVEEAYSGAoURVJST1JfQ09ERV9OT1RfRk9VTkQQBxIYChRFUlJPUl9DT0RFX0ZPUkJJRERFThAIEhcKE0VSUk9SX0NPREVfQ09ORkxJQ1QQCRIaChZFUlJPUl9DT0RFX1NUQUxFX0VQT0NIEAoSGQoVRVJST1JfQ09ERV9TVEFMRV9IRUFEEAsSGgoWRVJST1JfQ09ERV9ORUVEU19FUE9DSBAMEhoKFkVSUk9SX0NPREVfSURfQ09ORkxJQ1QQDRIcChhFUlJPUl9DT0RFX0JBRF9TSUdOQVRVUkUQDhIZChVFUlJPUl9DT0RFX1NUQUxFX0xJU1QQDxIWChJFUlJPUl9DT0RFX0VYUElSRUQQEBIWChJFUlJPUl9DT0RFX1VTRURfVVAQERIZChVFUlJPUl9DT0RFX1NUT1JFX0ZVTEwQEhIbChdFUlJPUl9DT0RFX05BTUVfSU5WQUxJRBATEiIKHkVSUk9SX0NPREVfUkVHSVNUUkFUSU9OX0NMT1NFRBAUEhYKEkVSUk9SX0NPREVfT0ZGTElORRAVEh4KGkVSUk9SX0NPREVfV0VBS19QQVJBTUVURVJTEBYqlAEKDENvbnRhY3RTdGF0ZRIdChlDT05UQUNUX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSQ09OVEFDVF9TVEFURV9OT05FEAESFwoTQ09OVEFDVF9TVEFURV9BU0tFRBACEhgKFENPTlRBQ1RfU1RBVEVfQVNLSU5HEAMSGgoWQ09OVEFDVF9TVEFURV9BQ0NFUFRFRBAEKn8KDVByZXNlbmNlU3RhdGUSHgoaUFJFU0VOQ0VfU1RBVEVfVU5TUEVDSUZJRUQQABIaChZQUkVTRU5DRV9TVEFURV9PRkZMSU5FEAESFwoTUFJFU0VOQ0VfU1RBVEVfQVdBWRACEhkKFVBSRVNFTkNFX1NUQVRFX09OTElORRADQjdaNWdpdGh1Yi5jb20vcGFybGV5LWNoYXQvcGFybGV5L3Byb3RvL3BhcmxleXYxO3BhcmxleXYxYgZwcm90bzM", [file_parley_v1_account, file_parley_v1_conversation, file_parley_v1_link]);
 
 /**
  * Frame is one binary WebSocket message, or one reassembled message of a control channel.
@@ -264,6 +264,32 @@ export type Frame = Message<"parley.v1.Frame"> & {
      */
     value: SetProfile;
     case: "setProfile";
+  } | {
+    /**
+     * @generated from field: parley.v1.RemoveContact remove_contact = 50;
+     */
+    value: RemoveContact;
+    case: "removeContact";
+  } | {
+    /**
+     * @generated from field: parley.v1.SetBlocked set_blocked = 51;
+     */
+    value: SetBlocked;
+    case: "setBlocked";
+  } | {
+    /**
+     * @generated from field: parley.v1.SetPrivacy set_privacy = 52;
+     */
+    value: SetPrivacy;
+    case: "setPrivacy";
+  } | {
+    /**
+     * pushed: a new device came by a link of this account
+     *
+     * @generated from field: parley.v1.DeviceAsks device_asks = 53;
+     */
+    value: DeviceAsks;
+    case: "deviceAsks";
   } | {
     /**
      * live
@@ -602,6 +628,13 @@ export type AccountChanges = Message<"parley.v1.AccountChanges"> & {
    * @generated from field: parley.v1.Profile profile = 10;
    */
   profile?: Profile | undefined;
+
+  /**
+   * own, when it changed
+   *
+   * @generated from field: parley.v1.Privacy privacy = 11;
+   */
+  privacy?: Privacy | undefined;
 };
 
 /**
@@ -638,6 +671,27 @@ export type Profile = Message<"parley.v1.Profile"> & {
    * @generated from field: bool admin = 4;
    */
   admin: boolean;
+
+  /**
+   * SHA-256 of the picture, which GET /api/v1/avatars/{account}/{hash} returns; empty: none
+   *
+   * @generated from field: bytes avatar = 5;
+   */
+  avatar: Uint8Array;
+
+  /**
+   * there is a recovery code; only in one's own
+   *
+   * @generated from field: bool recovery = 6;
+   */
+  recovery: boolean;
+
+  /**
+   * when the account was deleted, 0: it is not
+   *
+   * @generated from field: uint64 deleted_ms = 7;
+   */
+  deletedMs: bigint;
 };
 
 /**
@@ -691,6 +745,20 @@ export type Contact = Message<"parley.v1.Contact"> & {
    * @generated from field: uint64 since_ms = 7;
    */
   sinceMs: bigint;
+
+  /**
+   * by this account; they never learn of it
+   *
+   * @generated from field: bool blocked = 8;
+   */
+  blocked: boolean;
+
+  /**
+   * code of the own invitation that they came by
+   *
+   * @generated from field: string invitation = 9;
+   */
+  invitation: string;
 };
 
 /**
@@ -730,6 +798,13 @@ export type DeviceState = Message<"parley.v1.DeviceState"> & {
    * @generated from field: bool ended = 5;
    */
   ended: boolean;
+
+  /**
+   * IP address that it was last used from
+   *
+   * @generated from field: string last_address = 6;
+   */
+  lastAddress: string;
 };
 
 /**
@@ -1722,6 +1797,128 @@ export const SetProfileSchema: GenMessage<SetProfile> = /*@__PURE__*/
   messageDesc(file_parley_v1_frame, 44);
 
 /**
+ * RemoveContact ends a contact on both sides.
+ *
+ * @generated from message parley.v1.RemoveContact
+ */
+export type RemoveContact = Message<"parley.v1.RemoveContact"> & {
+  /**
+   * @generated from field: bytes account = 1;
+   */
+  account: Uint8Array;
+};
+
+/**
+ * Describes the message parley.v1.RemoveContact.
+ * Use `create(RemoveContactSchema)` to create a new message.
+ */
+export const RemoveContactSchema: GenMessage<RemoveContact> = /*@__PURE__*/
+  messageDesc(file_parley_v1_frame, 45);
+
+/**
+ * SetBlocked blocks an account or lets it in again. To somebody blocked the blocker is offline: requests, signals, typing
+ * and read marks of theirs go nowhere, and what they post waits at the relay until they are let in again.
+ *
+ * @generated from message parley.v1.SetBlocked
+ */
+export type SetBlocked = Message<"parley.v1.SetBlocked"> & {
+  /**
+   * @generated from field: bytes account = 1;
+   */
+  account: Uint8Array;
+
+  /**
+   * @generated from field: bool blocked = 2;
+   */
+  blocked: boolean;
+};
+
+/**
+ * Describes the message parley.v1.SetBlocked.
+ * Use `create(SetBlockedSchema)` to create a new message.
+ */
+export const SetBlockedSchema: GenMessage<SetBlocked> = /*@__PURE__*/
+  messageDesc(file_parley_v1_frame, 46);
+
+/**
+ * Privacy is what an account does not show. Each works both ways: who hides something does not see it of others.
+ *
+ * @generated from message parley.v1.Privacy
+ */
+export type Privacy = Message<"parley.v1.Privacy"> & {
+  /**
+   * online, away and last seen
+   *
+   * @generated from field: bool hide_presence = 1;
+   */
+  hidePresence: boolean;
+
+  /**
+   * read cursors
+   *
+   * @generated from field: bool hide_read = 2;
+   */
+  hideRead: boolean;
+
+  /**
+   * @generated from field: bool hide_typing = 3;
+   */
+  hideTyping: boolean;
+};
+
+/**
+ * Describes the message parley.v1.Privacy.
+ * Use `create(PrivacySchema)` to create a new message.
+ */
+export const PrivacySchema: GenMessage<Privacy> = /*@__PURE__*/
+  messageDesc(file_parley_v1_frame, 47);
+
+/**
+ * @generated from message parley.v1.SetPrivacy
+ */
+export type SetPrivacy = Message<"parley.v1.SetPrivacy"> & {
+  /**
+   * @generated from field: parley.v1.Privacy privacy = 1;
+   */
+  privacy?: Privacy | undefined;
+};
+
+/**
+ * Describes the message parley.v1.SetPrivacy.
+ * Use `create(SetPrivacySchema)` to create a new message.
+ */
+export const SetPrivacySchema: GenMessage<SetPrivacy> = /*@__PURE__*/
+  messageDesc(file_parley_v1_frame, 48);
+
+/**
+ * DeviceAsks brings what a new device says of itself to the account's other devices.
+ *
+ * @generated from message parley.v1.DeviceAsks
+ */
+export type DeviceAsks = Message<"parley.v1.DeviceAsks"> & {
+  /**
+   * of the device link
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * DeviceAsk
+   *
+   * @generated from field: parley.v1.Sealed ask = 2;
+   */
+  ask?: Sealed | undefined;
+};
+
+/**
+ * Describes the message parley.v1.DeviceAsks.
+ * Use `create(DeviceAsksSchema)` to create a new message.
+ */
+export const DeviceAsksSchema: GenMessage<DeviceAsks> = /*@__PURE__*/
+  messageDesc(file_parley_v1_frame, 49);
+
+/**
  * @generated from message parley.v1.SetPresence
  */
 export type SetPresence = Message<"parley.v1.SetPresence"> & {
@@ -1736,7 +1933,7 @@ export type SetPresence = Message<"parley.v1.SetPresence"> & {
  * Use `create(SetPresenceSchema)` to create a new message.
  */
 export const SetPresenceSchema: GenMessage<SetPresence> = /*@__PURE__*/
-  messageDesc(file_parley_v1_frame, 45);
+  messageDesc(file_parley_v1_frame, 50);
 
 /**
  * @generated from message parley.v1.Presence
@@ -1770,7 +1967,7 @@ export type Presence = Message<"parley.v1.Presence"> & {
  * Use `create(PresenceSchema)` to create a new message.
  */
 export const PresenceSchema: GenMessage<Presence> = /*@__PURE__*/
-  messageDesc(file_parley_v1_frame, 46);
+  messageDesc(file_parley_v1_frame, 51);
 
 /**
  * @generated from message parley.v1.Presence.Device
@@ -1792,7 +1989,7 @@ export type Presence_Device = Message<"parley.v1.Presence.Device"> & {
  * Use `create(Presence_DeviceSchema)` to create a new message.
  */
 export const Presence_DeviceSchema: GenMessage<Presence_Device> = /*@__PURE__*/
-  messageDesc(file_parley_v1_frame, 46, 0);
+  messageDesc(file_parley_v1_frame, 51, 0);
 
 /**
  * @generated from message parley.v1.Presences
@@ -1809,7 +2006,7 @@ export type Presences = Message<"parley.v1.Presences"> & {
  * Use `create(PresencesSchema)` to create a new message.
  */
 export const PresencesSchema: GenMessage<Presences> = /*@__PURE__*/
-  messageDesc(file_parley_v1_frame, 47);
+  messageDesc(file_parley_v1_frame, 52);
 
 /**
  * @generated from message parley.v1.Typing
@@ -1838,7 +2035,7 @@ export type Typing = Message<"parley.v1.Typing"> & {
  * Use `create(TypingSchema)` to create a new message.
  */
 export const TypingSchema: GenMessage<Typing> = /*@__PURE__*/
-  messageDesc(file_parley_v1_frame, 48);
+  messageDesc(file_parley_v1_frame, 53);
 
 /**
  * @generated from message parley.v1.SignalTo
@@ -1865,7 +2062,7 @@ export type SignalTo = Message<"parley.v1.SignalTo"> & {
  * Use `create(SignalToSchema)` to create a new message.
  */
 export const SignalToSchema: GenMessage<SignalTo> = /*@__PURE__*/
-  messageDesc(file_parley_v1_frame, 49);
+  messageDesc(file_parley_v1_frame, 54);
 
 /**
  * @generated from message parley.v1.SignalFrom
@@ -1894,7 +2091,7 @@ export type SignalFrom = Message<"parley.v1.SignalFrom"> & {
  * Use `create(SignalFromSchema)` to create a new message.
  */
 export const SignalFromSchema: GenMessage<SignalFrom> = /*@__PURE__*/
-  messageDesc(file_parley_v1_frame, 50);
+  messageDesc(file_parley_v1_frame, 55);
 
 /**
  * ErrorCode is stable; clients decide by it, people read the message.

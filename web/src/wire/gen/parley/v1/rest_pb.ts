@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/rest.proto.
  */
 export const file_parley_v1_rest: GenFile = /*@__PURE__*/
-  fileDesc("ChRwYXJsZXkvdjEvcmVzdC5wcm90bxIJcGFybGV5LnYxInMKClNlcnZlckluZm8SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhQKDHJlZ2lzdHJhdGlvbhgDIAEoCRIPCgd0aW1lX21zGAQgASgEEhAKCHdlYl9oYXNoGAUgASgJEg0KBXNldHVwGAYgASgIIiIKEkxvZ2luUGFyYW1zUmVxdWVzdBIMCgR1c2VyGAEgASgJInoKDVBhc3N3b3JkU2V0dXASKQoGcGFyYW1zGAEgASgLMhkucGFybGV5LnYxLlBhc3N3b3JkUGFyYW1zEhMKC2F1dGhfc2VjcmV0GAIgASgMEikKDndyYXBwZWRfbWFzdGVyGAMgASgLMhEucGFybGV5LnYxLlNlYWxlZCLKAgoPUmVnaXN0ZXJSZXF1ZXN0EgwKBHVzZXIYASABKAkSEAoIbmlja25hbWUYAiABKAkSKgoIcGFzc3dvcmQYAyABKAsyGC5wYXJsZXkudjEuUGFzc3dvcmRTZXR1cBIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSJgoLZGV2aWNlX2xpc3QYBSABKAsyES5wYXJsZXkudjEuU2lnbmVkEhMKC2RldmljZV9uYW1lGAYgASgJEg0KBXNldHVwGAcgASgJEhMKC3NlcnZlcl9uYW1lGAggASgJEhIKCmludml0YXRpb24YCSABKAkSJAoJbGlua19qb2luGAogASgLMhEucGFybGV5LnYxLlNpZ25lZBIrCgxmaXJzdF9jb21taXQYCyABKAsyFS5wYXJsZXkudjEuQ29tbWl0UG9zdCIxCgxMb2dpblJlcXVlc3QSDAoEdXNlchgBIAEoCRITCgthdXRoX3NlY3JldBgCIAEoDCKlAQoKTG9naW5HcmFudBIOCgZ0aWNrZXQYASABKAkSDwoHYWNjb3VudBgCIAEoDBIpCg53cmFwcGVkX21hc3RlchgDIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSIwoIa2V5X3JpbmcYBCABKAsyES5wYXJsZXkudjEuU2VhbGVkEiYKC2RldmljZV9saXN0GAUgASgLMhEucGFybGV5LnYxLlNpZ25lZCLMAQoNVXBkYXRlRGV2aWNlcxIOCgZ0aWNrZXQYASABKAkSJgoLZGV2aWNlX2xpc3QYAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEhIKCm5ld19kZXZpY2UYAyABKAwSEwoLZGV2aWNlX25hbWUYBCABKAkSIwoIa2V5X3JpbmcYBSABKAsyES5wYXJsZXkudjEuU2VhbGVkEjUKEWdlbmVyYXRpb25fZ3JhbnRzGAYgAygLMhoucGFybGV5LnYxLkdlbmVyYXRpb25HcmFudCIzChBDaGFsbGVuZ2VSZXF1ZXN0Eg8KB2FjY291bnQYASABKAwSDgoGZGV2aWNlGAIgASgMIhoKCUNoYWxsZW5nZRINCgVub25jZRgBIAEoDCIyCg5TZXNzaW9uUmVxdWVzdBIgCgVsb2dpbhgBIAEoCzIRLnBhcmxleS52MS5TaWduZWQiUwoNU2Vzc2lvbk9wZW5lZBIPCgdhY2NvdW50GAEgASgMEg4KBmRldmljZRgCIAEoDBINCgV0b2tlbhgDIAEoCRISCgpleHBpcmVzX21zGAQgASgEIn8KDkNoYW5nZVBhc3N3b3JkEg4KBnRpY2tldBgBIAEoCRIqCghwYXNzd29yZBgCIAEoCzIYLnBhcmxleS52MS5QYXNzd29yZFNldHVwEgwKBHVzZXIYAyABKAkSIwoIa2V5X3JpbmcYBCABKAsyES5wYXJsZXkudjEuU2VhbGVkIqsBCg5JbnZpdGF0aW9uSW5mbxIhCgZzZWFsZWQYASABKAsyES5wYXJsZXkudjEuU2VhbGVkEiUKCmludml0YXRpb24YAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEiYKC2RldmljZV9saXN0GAMgASgLMhEucGFybGV5LnYxLlNpZ25lZBIRCgl1c2VzX2xlZnQYBCABKA0SFAoMcmVnaXN0cmF0aW9uGAUgASgJImwKB1Byb2JsZW0SDAoEdHlwZRgBIAEoCRINCgV0aXRsZRgCIAEoCRIOCgZzdGF0dXMYAyABKA0SDgoGZGV0YWlsGAQgASgJEgwKBGNvZGUYBSABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBiABKARCN1o1Z2l0aHViLmNvbS9wYXJsZXktY2hhdC9wYXJsZXkvcHJvdG8vcGFybGV5djE7cGFybGV5djFiBnByb3RvMw", [file_parley_v1_account, file_parley_v1_conversation]);
+  fileDesc("ChRwYXJsZXkvdjEvcmVzdC5wcm90bxIJcGFybGV5LnYxInMKClNlcnZlckluZm8SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhQKDHJlZ2lzdHJhdGlvbhgDIAEoCRIPCgd0aW1lX21zGAQgASgEEhAKCHdlYl9oYXNoGAUgASgJEg0KBXNldHVwGAYgASgIIiIKEkxvZ2luUGFyYW1zUmVxdWVzdBIMCgR1c2VyGAEgASgJInoKDVBhc3N3b3JkU2V0dXASKQoGcGFyYW1zGAEgASgLMhkucGFybGV5LnYxLlBhc3N3b3JkUGFyYW1zEhMKC2F1dGhfc2VjcmV0GAIgASgMEikKDndyYXBwZWRfbWFzdGVyGAMgASgLMhEucGFybGV5LnYxLlNlYWxlZCLKAgoPUmVnaXN0ZXJSZXF1ZXN0EgwKBHVzZXIYASABKAkSEAoIbmlja25hbWUYAiABKAkSKgoIcGFzc3dvcmQYAyABKAsyGC5wYXJsZXkudjEuUGFzc3dvcmRTZXR1cBIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSJgoLZGV2aWNlX2xpc3QYBSABKAsyES5wYXJsZXkudjEuU2lnbmVkEhMKC2RldmljZV9uYW1lGAYgASgJEg0KBXNldHVwGAcgASgJEhMKC3NlcnZlcl9uYW1lGAggASgJEhIKCmludml0YXRpb24YCSABKAkSJAoJbGlua19qb2luGAogASgLMhEucGFybGV5LnYxLlNpZ25lZBIrCgxmaXJzdF9jb21taXQYCyABKAsyFS5wYXJsZXkudjEuQ29tbWl0UG9zdCIxCgxMb2dpblJlcXVlc3QSDAoEdXNlchgBIAEoCRITCgthdXRoX3NlY3JldBgCIAEoDCKlAQoKTG9naW5HcmFudBIOCgZ0aWNrZXQYASABKAkSDwoHYWNjb3VudBgCIAEoDBIpCg53cmFwcGVkX21hc3RlchgDIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSIwoIa2V5X3JpbmcYBCABKAsyES5wYXJsZXkudjEuU2VhbGVkEiYKC2RldmljZV9saXN0GAUgASgLMhEucGFybGV5LnYxLlNpZ25lZCLaAQoNVXBkYXRlRGV2aWNlcxIOCgZ0aWNrZXQYASABKAkSJgoLZGV2aWNlX2xpc3QYAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEhIKCm5ld19kZXZpY2UYAyABKAwSEwoLZGV2aWNlX25hbWUYBCABKAkSIwoIa2V5X3JpbmcYBSABKAsyES5wYXJsZXkudjEuU2VhbGVkEjUKEWdlbmVyYXRpb25fZ3JhbnRzGAYgAygLMhoucGFybGV5LnYxLkdlbmVyYXRpb25HcmFudBIMCgRsaW5rGAcgASgJIjMKEENoYWxsZW5nZVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoDBIOCgZkZXZpY2UYAiABKAwiGgoJQ2hhbGxlbmdlEg0KBW5vbmNlGAEgASgMIjIKDlNlc3Npb25SZXF1ZXN0EiAKBWxvZ2luGAEgASgLMhEucGFybGV5LnYxLlNpZ25lZCJTCg1TZXNzaW9uT3BlbmVkEg8KB2FjY291bnQYASABKAwSDgoGZGV2aWNlGAIgASgMEg0KBXRva2VuGAMgASgJEhIKCmV4cGlyZXNfbXMYBCABKAQifwoOQ2hhbmdlUGFzc3dvcmQSDgoGdGlja2V0GAEgASgJEioKCHBhc3N3b3JkGAIgASgLMhgucGFybGV5LnYxLlBhc3N3b3JkU2V0dXASDAoEdXNlchgDIAEoCRIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQiSgoIUmVjb3ZlcnkSEwoLYXV0aF9zZWNyZXQYASABKAwSKQoOd3JhcHBlZF9tYXN0ZXIYAiABKAsyES5wYXJsZXkudjEuU2VhbGVkIkQKC1NldFJlY292ZXJ5Eg4KBnRpY2tldBgBIAEoCRIlCghyZWNvdmVyeRgCIAEoCzITLnBhcmxleS52MS5SZWNvdmVyeSIfCg1EZWxldGVBY2NvdW50Eg4KBnRpY2tldBgBIAEoCSIuCgpEZXZpY2VMaW5rEgwKBGNvZGUYASABKAkSEgoKZXhwaXJlc19tcxgCIAEoBCIvCg1EZXZpY2VMaW5rQXNrEh4KA2FzaxgBIAEoCzIRLnBhcmxleS52MS5TZWFsZWQitwEKCUFkbWluVXNlchIPCgdhY2NvdW50GAEgASgMEhEKCXVzZXJfbmFtZRgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVhZG1pbhgEIAEoCBISCgpjcmVhdGVkX21zGAUgASgEEhQKDGxhc3Rfc2Vlbl9tcxgGIAEoBBIUCgxzdXNwZW5kZWRfbXMYByABKAQSDwoHZGV2aWNlcxgIIAEoDRIUCgxzdG9yZWRfYnl0ZXMYCSABKAQiQAoKQWRtaW5Vc2VycxIjCgV1c2VycxgBIAMoCzIULnBhcmxleS52MS5BZG1pblVzZXISDQoFYWZ0ZXIYAiABKAkiIQoMQWRtaW5TdXNwZW5kEhEKCXN1c3BlbmRlZBgBIAEoCCIuCgpBZG1pblJlc2V0EgwKBGNvZGUYASABKAkSEgoKZXhwaXJlc19tcxgCIAEoBCKqAQoMUmVzZXRSZXF1ZXN0EgwKBGNvZGUYASABKAkSKgoIcGFzc3dvcmQYAiABKAsyGC5wYXJsZXkudjEuUGFzc3dvcmRTZXR1cBIjCghrZXlfcmluZxgDIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSJgoLZGV2aWNlX2xpc3QYBCABKAsyES5wYXJsZXkudjEuU2lnbmVkEhMKC2RldmljZV9uYW1lGAUgASgJIpwBCg9BZG1pbkludml0YXRpb24SDAoEY29kZRgBIAEoCRIPCgdhY2NvdW50GAIgASgMEhAKCG5pY2tuYW1lGAMgASgJEgwKBHVzZXMYBCABKA0SEQoJdXNlc19sZWZ0GAUgASgNEhIKCmNyZWF0ZWRfbXMYBiABKAQSEgoKZXhwaXJlc19tcxgHIAEoBBIPCgdyZXZva2VkGAggASgIIlIKEEFkbWluSW52aXRhdGlvbnMSLwoLaW52aXRhdGlvbnMYASADKAsyGi5wYXJsZXkudjEuQWRtaW5JbnZpdGF0aW9uEg0KBWFmdGVyGAIgASgJIs8BCgpBZG1pblN0YXRzEhAKCGFjY291bnRzGAEgASgEEhsKE2FjY291bnRzX3NlZW5fdG9kYXkYAiABKAQSEQoJc3VzcGVuZGVkGAMgASgEEg8KB2RldmljZXMYBCABKAQSEwoLY29ubmVjdGlvbnMYBSABKAQSFQoNY29udmVyc2F0aW9ucxgGIAEoBBIQCghtZXNzYWdlcxgHIAEoBBIWCg5kYXRhYmFzZV9ieXRlcxgIIAEoBBIYChBpbnZpdGF0aW9uc19vcGVuGAkgASgEIjoKDUFkbWluU2V0dGluZ3MSFAoMcmVnaXN0cmF0aW9uGAEgASgJEhMKC3NlcnZlcl9uYW1lGAIgASgJIqsBCg5JbnZpdGF0aW9uSW5mbxIhCgZzZWFsZWQYASABKAsyES5wYXJsZXkudjEuU2VhbGVkEiUKCmludml0YXRpb24YAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEiYKC2RldmljZV9saXN0GAMgASgLMhEucGFybGV5LnYxLlNpZ25lZBIRCgl1c2VzX2xlZnQYBCABKA0SFAoMcmVnaXN0cmF0aW9uGAUgASgJImwKB1Byb2JsZW0SDAoEdHlwZRgBIAEoCRINCgV0aXRsZRgCIAEoCRIOCgZzdGF0dXMYAyABKA0SDgoGZGV0YWlsGAQgASgJEgwKBGNvZGUYBSABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBiABKARCN1o1Z2l0aHViLmNvbS9wYXJsZXktY2hhdC9wYXJsZXkvcHJvdG8vcGFybGV5djE7cGFybGV5djFiBnByb3RvMw", [file_parley_v1_account, file_parley_v1_conversation]);
 
 /**
  * ServerInfo answers GET /api/v1/server.
@@ -305,9 +305,18 @@ export type UpdateDevices = Message<"parley.v1.UpdateDevices"> & {
   keyRing?: Sealed | undefined;
 
   /**
+   * Of a new generation for every device that stays; of all generations for a device added by a link.
+   *
    * @generated from field: repeated parley.v1.GenerationGrant generation_grants = 6;
    */
   generationGrants: GenerationGrant[];
+
+  /**
+   * code of the device link that the new device came by: no session is opened for it here
+   *
+   * @generated from field: string link = 7;
+   */
+  link: string;
 };
 
 /**
@@ -452,6 +461,468 @@ export const ChangePasswordSchema: GenMessage<ChangePassword> = /*@__PURE__*/
   messageDesc(file_parley_v1_rest, 11);
 
 /**
+ * Recovery is how a recovery code logs in.
+ *
+ * @generated from message parley.v1.Recovery
+ */
+export type Recovery = Message<"parley.v1.Recovery"> & {
+  /**
+   * 32 bytes
+   *
+   * @generated from field: bytes auth_secret = 1;
+   */
+  authSecret: Uint8Array;
+
+  /**
+   * the account master key under the code's wrapping key
+   *
+   * @generated from field: parley.v1.Sealed wrapped_master = 2;
+   */
+  wrappedMaster?: Sealed | undefined;
+};
+
+/**
+ * Describes the message parley.v1.Recovery.
+ * Use `create(RecoverySchema)` to create a new message.
+ */
+export const RecoverySchema: GenMessage<Recovery> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 12);
+
+/**
+ * SetRecovery is PUT /api/v1/recovery, with the ticket of a log-in: it replaces the code, or takes it away.
+ *
+ * @generated from message parley.v1.SetRecovery
+ */
+export type SetRecovery = Message<"parley.v1.SetRecovery"> & {
+  /**
+   * @generated from field: string ticket = 1;
+   */
+  ticket: string;
+
+  /**
+   * absent: none
+   *
+   * @generated from field: parley.v1.Recovery recovery = 2;
+   */
+  recovery?: Recovery | undefined;
+};
+
+/**
+ * Describes the message parley.v1.SetRecovery.
+ * Use `create(SetRecoverySchema)` to create a new message.
+ */
+export const SetRecoverySchema: GenMessage<SetRecovery> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 13);
+
+/**
+ * DeleteAccount is POST /api/v1/account/delete: everything that the server holds of the account goes, but the public keys
+ * and sealed messages that belong to others' history.
+ *
+ * @generated from message parley.v1.DeleteAccount
+ */
+export type DeleteAccount = Message<"parley.v1.DeleteAccount"> & {
+  /**
+   * of a log-in, if the account has a password
+   *
+   * @generated from field: string ticket = 1;
+   */
+  ticket: string;
+};
+
+/**
+ * Describes the message parley.v1.DeleteAccount.
+ * Use `create(DeleteAccountSchema)` to create a new message.
+ */
+export const DeleteAccountSchema: GenMessage<DeleteAccount> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 14);
+
+/**
+ * DeviceLink answers POST /api/v1/devices/links: for ten minutes a new device may ask with this code.
+ *
+ * @generated from message parley.v1.DeviceLink
+ */
+export type DeviceLink = Message<"parley.v1.DeviceLink"> & {
+  /**
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: uint64 expires_ms = 2;
+   */
+  expiresMs: bigint;
+};
+
+/**
+ * Describes the message parley.v1.DeviceLink.
+ * Use `create(DeviceLinkSchema)` to create a new message.
+ */
+export const DeviceLinkSchema: GenMessage<DeviceLink> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 15);
+
+/**
+ * DeviceLinkAsk is PUT /api/v1/devices/links/{code}, by the new device: a DeviceAsk sealed under the link's secret.
+ *
+ * @generated from message parley.v1.DeviceLinkAsk
+ */
+export type DeviceLinkAsk = Message<"parley.v1.DeviceLinkAsk"> & {
+  /**
+   * @generated from field: parley.v1.Sealed ask = 1;
+   */
+  ask?: Sealed | undefined;
+};
+
+/**
+ * Describes the message parley.v1.DeviceLinkAsk.
+ * Use `create(DeviceLinkAskSchema)` to create a new message.
+ */
+export const DeviceLinkAskSchema: GenMessage<DeviceLinkAsk> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 16);
+
+/**
+ * AdminUser is an account as an administrator sees it: never what it writes or with whom.
+ *
+ * @generated from message parley.v1.AdminUser
+ */
+export type AdminUser = Message<"parley.v1.AdminUser"> & {
+  /**
+   * @generated from field: bytes account = 1;
+   */
+  account: Uint8Array;
+
+  /**
+   * @generated from field: string user_name = 2;
+   */
+  userName: string;
+
+  /**
+   * @generated from field: string nickname = 3;
+   */
+  nickname: string;
+
+  /**
+   * @generated from field: bool admin = 4;
+   */
+  admin: boolean;
+
+  /**
+   * @generated from field: uint64 created_ms = 5;
+   */
+  createdMs: bigint;
+
+  /**
+   * @generated from field: uint64 last_seen_ms = 6;
+   */
+  lastSeenMs: bigint;
+
+  /**
+   * 0: not suspended
+   *
+   * @generated from field: uint64 suspended_ms = 7;
+   */
+  suspendedMs: bigint;
+
+  /**
+   * @generated from field: uint32 devices = 8;
+   */
+  devices: number;
+
+  /**
+   * of sealed messages that the relay keeps of it
+   *
+   * @generated from field: uint64 stored_bytes = 9;
+   */
+  storedBytes: bigint;
+};
+
+/**
+ * Describes the message parley.v1.AdminUser.
+ * Use `create(AdminUserSchema)` to create a new message.
+ */
+export const AdminUserSchema: GenMessage<AdminUser> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 17);
+
+/**
+ * AdminUsers answers GET /api/v1/admin/users?q=…&after=…: up to 100, by creation.
+ *
+ * @generated from message parley.v1.AdminUsers
+ */
+export type AdminUsers = Message<"parley.v1.AdminUsers"> & {
+  /**
+   * @generated from field: repeated parley.v1.AdminUser users = 1;
+   */
+  users: AdminUser[];
+
+  /**
+   * for the next page; empty: there is none
+   *
+   * @generated from field: string after = 2;
+   */
+  after: string;
+};
+
+/**
+ * Describes the message parley.v1.AdminUsers.
+ * Use `create(AdminUsersSchema)` to create a new message.
+ */
+export const AdminUsersSchema: GenMessage<AdminUsers> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 18);
+
+/**
+ * AdminSuspend is PUT /api/v1/admin/users/{account}/suspension. Suspended accounts keep everything and cannot log in.
+ *
+ * @generated from message parley.v1.AdminSuspend
+ */
+export type AdminSuspend = Message<"parley.v1.AdminSuspend"> & {
+  /**
+   * @generated from field: bool suspended = 1;
+   */
+  suspended: boolean;
+};
+
+/**
+ * Describes the message parley.v1.AdminSuspend.
+ * Use `create(AdminSuspendSchema)` to create a new message.
+ */
+export const AdminSuspendSchema: GenMessage<AdminSuspend> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 19);
+
+/**
+ * AdminReset answers POST /api/v1/admin/users/{account}/reset: a one-time code, valid for a day, with which the person
+ * begins anew under the same name with another identity. Contacts are warned, and the history stays closed.
+ *
+ * @generated from message parley.v1.AdminReset
+ */
+export type AdminReset = Message<"parley.v1.AdminReset"> & {
+  /**
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: uint64 expires_ms = 2;
+   */
+  expiresMs: bigint;
+};
+
+/**
+ * Describes the message parley.v1.AdminReset.
+ * Use `create(AdminResetSchema)` to create a new message.
+ */
+export const AdminResetSchema: GenMessage<AdminReset> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 20);
+
+/**
+ * ResetRequest is POST /api/v1/reset, by the person who was given the code.
+ *
+ * @generated from message parley.v1.ResetRequest
+ */
+export type ResetRequest = Message<"parley.v1.ResetRequest"> & {
+  /**
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: parley.v1.PasswordSetup password = 2;
+   */
+  password?: PasswordSetup | undefined;
+
+  /**
+   * @generated from field: parley.v1.Sealed key_ring = 3;
+   */
+  keyRing?: Sealed | undefined;
+
+  /**
+   * the successor of the one in force, of another identity, with one device
+   *
+   * @generated from field: parley.v1.Signed device_list = 4;
+   */
+  deviceList?: Signed | undefined;
+
+  /**
+   * @generated from field: string device_name = 5;
+   */
+  deviceName: string;
+};
+
+/**
+ * Describes the message parley.v1.ResetRequest.
+ * Use `create(ResetRequestSchema)` to create a new message.
+ */
+export const ResetRequestSchema: GenMessage<ResetRequest> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 21);
+
+/**
+ * AdminInvitation is an invitation as an administrator sees it.
+ *
+ * @generated from message parley.v1.AdminInvitation
+ */
+export type AdminInvitation = Message<"parley.v1.AdminInvitation"> & {
+  /**
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * who made it
+   *
+   * @generated from field: bytes account = 2;
+   */
+  account: Uint8Array;
+
+  /**
+   * of them
+   *
+   * @generated from field: string nickname = 3;
+   */
+  nickname: string;
+
+  /**
+   * @generated from field: uint32 uses = 4;
+   */
+  uses: number;
+
+  /**
+   * @generated from field: uint32 uses_left = 5;
+   */
+  usesLeft: number;
+
+  /**
+   * @generated from field: uint64 created_ms = 6;
+   */
+  createdMs: bigint;
+
+  /**
+   * @generated from field: uint64 expires_ms = 7;
+   */
+  expiresMs: bigint;
+
+  /**
+   * @generated from field: bool revoked = 8;
+   */
+  revoked: boolean;
+};
+
+/**
+ * Describes the message parley.v1.AdminInvitation.
+ * Use `create(AdminInvitationSchema)` to create a new message.
+ */
+export const AdminInvitationSchema: GenMessage<AdminInvitation> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 22);
+
+/**
+ * AdminInvitations answers GET /api/v1/admin/invitations?after=…: up to 100, newest first.
+ *
+ * @generated from message parley.v1.AdminInvitations
+ */
+export type AdminInvitations = Message<"parley.v1.AdminInvitations"> & {
+  /**
+   * @generated from field: repeated parley.v1.AdminInvitation invitations = 1;
+   */
+  invitations: AdminInvitation[];
+
+  /**
+   * @generated from field: string after = 2;
+   */
+  after: string;
+};
+
+/**
+ * Describes the message parley.v1.AdminInvitations.
+ * Use `create(AdminInvitationsSchema)` to create a new message.
+ */
+export const AdminInvitationsSchema: GenMessage<AdminInvitations> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 23);
+
+/**
+ * AdminStats answers GET /api/v1/admin/stats.
+ *
+ * @generated from message parley.v1.AdminStats
+ */
+export type AdminStats = Message<"parley.v1.AdminStats"> & {
+  /**
+   * @generated from field: uint64 accounts = 1;
+   */
+  accounts: bigint;
+
+  /**
+   * @generated from field: uint64 accounts_seen_today = 2;
+   */
+  accountsSeenToday: bigint;
+
+  /**
+   * @generated from field: uint64 suspended = 3;
+   */
+  suspended: bigint;
+
+  /**
+   * @generated from field: uint64 devices = 4;
+   */
+  devices: bigint;
+
+  /**
+   * sockets now
+   *
+   * @generated from field: uint64 connections = 5;
+   */
+  connections: bigint;
+
+  /**
+   * @generated from field: uint64 conversations = 6;
+   */
+  conversations: bigint;
+
+  /**
+   * @generated from field: uint64 messages = 7;
+   */
+  messages: bigint;
+
+  /**
+   * @generated from field: uint64 database_bytes = 8;
+   */
+  databaseBytes: bigint;
+
+  /**
+   * @generated from field: uint64 invitations_open = 9;
+   */
+  invitationsOpen: bigint;
+};
+
+/**
+ * Describes the message parley.v1.AdminStats.
+ * Use `create(AdminStatsSchema)` to create a new message.
+ */
+export const AdminStatsSchema: GenMessage<AdminStats> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 24);
+
+/**
+ * AdminSettings is GET and PUT /api/v1/admin/settings. What is absent stays as it is.
+ *
+ * @generated from message parley.v1.AdminSettings
+ */
+export type AdminSettings = Message<"parley.v1.AdminSettings"> & {
+  /**
+   * open, invite or closed
+   *
+   * @generated from field: string registration = 1;
+   */
+  registration: string;
+
+  /**
+   * @generated from field: string server_name = 2;
+   */
+  serverName: string;
+};
+
+/**
+ * Describes the message parley.v1.AdminSettings.
+ * Use `create(AdminSettingsSchema)` to create a new message.
+ */
+export const AdminSettingsSchema: GenMessage<AdminSettings> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 25);
+
+/**
  * InvitationInfo answers GET /api/v1/invitations/{code}.
  *
  * @generated from message parley.v1.InvitationInfo
@@ -492,7 +963,7 @@ export type InvitationInfo = Message<"parley.v1.InvitationInfo"> & {
  * Use `create(InvitationInfoSchema)` to create a new message.
  */
 export const InvitationInfoSchema: GenMessage<InvitationInfo> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 12);
+  messageDesc(file_parley_v1_rest, 26);
 
 /**
  * Problem is the application/problem+json body of every error (RFC 9457).
@@ -538,5 +1009,5 @@ export type Problem = Message<"parley.v1.Problem"> & {
  * Use `create(ProblemSchema)` to create a new message.
  */
 export const ProblemSchema: GenMessage<Problem> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 13);
+  messageDesc(file_parley_v1_rest, 27);
 
