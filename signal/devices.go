@@ -200,11 +200,7 @@ func (s *Server) changePassword(c *gin.Context) {
 }
 
 func (s *Server) replacePassword(ctx context.Context, session *store.Session, ticket string, password *store.Password, keep []byte) error {
-	account, _, err := s.Store.TakeTicket(ctx, store.TicketLogin, tokenHash(ticket))
-	if errors.Is(err, store.ErrNotFound) || err == nil && account != session.AccountID {
-		return unauthenticated()
-	}
-	if err != nil {
+	if err := s.takeTicket(ctx, session, ticket); err != nil {
 		return err
 	}
 	ended, err := s.Store.SetPassword(ctx, session.AccountID, password, keep)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 
@@ -123,10 +122,8 @@ func storedPassword(p *pb.PasswordSetup) (*store.Password, error) {
 	if err := proto.CheckPasswordParams(p.GetParams()); err != nil {
 		return nil, err
 	}
-	salt := make([]byte, 16)
-	_, _ = rand.Read(salt)
-	hash := proto.StoredAuth(salt, p.GetAuthSecret())
-	return &store.Password{Params: p.GetParams(), AuthSalt: salt, AuthHash: hash[:], Master: p.GetWrappedMaster()}, nil
+	salt, hash := stored(p.GetAuthSecret())
+	return &store.Password{Params: p.GetParams(), AuthSalt: salt, AuthHash: hash, Master: p.GetWrappedMaster()}, nil
 }
 
 // prepareJoin checks the use of an invitation by an account.

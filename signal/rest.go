@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -235,69 +234,4 @@ func clientAddress(r *http.Request) string {
 		}
 	}
 	return addr.String()
-}
-
-func tooMany(wait time.Duration) error {
-	return &proto.Error{Code: pb.ErrorCode_ERROR_CODE_RATE_LIMITED, Message: "too many failed attempts: wait a little", RetryAfter: wait}
-}
-
-// login proves a password. Wrong name and wrong password are one answer. An address is slowed for each
-// name it fails at, so that others who know the password are not locked out.
-func (s *Server) login(c *gin.Context) {
-	req := &pb.LoginRequest{}
-	if !s.bind(c, req) {
-		return
-	}
-	key, err := proto.FoldUserName(req.GetUser())
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
-	address := clientAddress(c.Request)
-	pair := key + "\x00" + address
-	wait := s.addresses.wait(address)
-	if wait == 0 {
-		wait = s.logins.attempt(pair, freeLogins)
-	}
-	if wait == 0 {
-		wait = s.addresses.attempt(address, freeAddresses)
-	}
-	if wait > 0 {
-		s.fail(c, tooMany(wait))
-		return
-	}
-	account, err := s.Store.AccountByName(c, key)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		s.fail(c, err)
-		return
-	}
-	salt, want := s.nameKey, make([]byte, proto.HashSize)
-	if err == nil && account.Params != nil {
-		salt, want = account.AuthSalt, account.AuthHash
-	}
-	got := proto.StoredAuth(salt, req.GetAuthSecret())
-	if subtle.ConstantTimeCompare(got[:], want) != 1 {
-		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED, "user name or password is wrong"))
-		return
-	}
-	s.logins.clear(pair)
-	s.addresses.undo(address)
-	s.grant(c, account)
-}
-
-// grant answers a proved password.
-func (s *Server) grant(c *gin.Context, account *store.Account) {
-	ticket := newToken()
-	if err := s.Store.AddTicket(c, store.TicketLogin, tokenHash(ticket), account.ID, 0, s.Clock().Add(ticketLife)); err != nil {
-		s.fail(c, err)
-		return
-	}
-	list, err := s.Store.DeviceList(c, account.ID)
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
-	s.reply(c, &pb.LoginGrant{
-		Ticket: ticket, Account: account.Public.Bytes(), WrappedMaster: account.Master, KeyRing: account.KeyRing, DeviceList: list,
-	})
 }
