@@ -19,6 +19,7 @@ type greeting struct {
 	states bool  // there are more states of conversations …
 	after  int64 // … behind this one
 	peers  []proto.ID
+	asks   []*pb.Frame // of new devices
 }
 
 func (c *connection) hello(ctx context.Context, h *pb.Hello) (*pb.Frame, error) {
@@ -47,6 +48,9 @@ func (c *connection) welcome(ctx context.Context) (*pb.Welcome, error) {
 	}
 	g := greeting{states: true}
 	if g.peers, err = c.s.Store.Peers(ctx, c.session.AccountID); err != nil {
+		return nil, err
+	}
+	if g.asks, err = c.deviceAsks(ctx); err != nil {
 		return nil, err
 	}
 	behind, err := c.nextStates(ctx, &g)
@@ -98,6 +102,8 @@ func (c *connection) greetOn(ctx context.Context, g greeting) bool {
 		f = &pb.Frame{Kind: &pb.Frame_AccountChanges{AccountChanges: &pb.AccountChanges{Conversations: states}}}
 	case len(g.peers) > 0:
 		f = &pb.Frame{Kind: &pb.Frame_Presences{Presences: &pb.Presences{Presences: c.nextPresences(&g)}}}
+	case len(g.asks) > 0:
+		f, g.asks = g.asks[0], g.asks[1:]
 	default:
 		return true
 	}

@@ -2,6 +2,7 @@ package signal
 
 import (
 	"cmp"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -157,7 +158,27 @@ func (s *Server) session(r *http.Request) (*store.Session, []byte, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil, unauthenticated()
 	}
-	return session, hash, err
+	if err != nil {
+		return nil, nil, err
+	}
+	s.touch(r.Context(), session, remoteAddress(r))
+	return session, hash, nil
+}
+
+// touch notes that a device was used. That this fails is nothing for the caller.
+func (s *Server) touch(ctx context.Context, session *store.Session, address string) {
+	if err := s.Store.Touch(ctx, session, address); err != nil {
+		s.Logger.Debug("note the use of a device", "error", err)
+	}
+}
+
+// remoteAddress is the IP address that a request came from.
+func remoteAddress(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return from.Addr().Unmap().WithZone("").String()
 }
 
 // opened answers with a new session: a cookie for browsers, the token for others.

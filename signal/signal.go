@@ -162,6 +162,8 @@ func (s *Server) routes() *gin.Engine {
 	api.POST("/login/recovery", s.sameSite, s.login(byRecovery))
 	api.PUT("/recovery", s.sameSite, s.setRecovery)
 	api.PUT("/devices", s.sameSite, s.updateDevices)
+	api.POST("/devices/links", s.sameSite, s.openDeviceLink)
+	api.PUT("/devices/links/:code", s.sameSite, s.askByLink)
 	api.PUT("/password", s.sameSite, s.changePassword)
 	api.POST("/session/challenge", s.sameSite, s.challenge)
 	api.POST("/session", s.sameSite, s.openSession)

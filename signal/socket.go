@@ -149,6 +149,7 @@ func (c *connection) serve() {
 			c.guard(func() { c.read(ctx) })
 		}
 		c.close(websocket.CloseNormalClosure, "")
+		c.s.touch(context.WithoutCancel(ctx), c.session, c.session.LastAddress)
 		if c.s.hub.remove(c) && c.greeted() { // nobody heard of it before its hello
 			c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
 		}
