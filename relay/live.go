@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -16,8 +17,12 @@ func (r *Relay) MoveCursor(ctx context.Context, caller *store.Session, q *pb.Cur
 	if err != nil {
 		return err
 	}
+	readers, err := r.store.ReadPeers(ctx, a.ID, caller.AccountID)
+	if err != nil {
+		return fmt.Errorf("cursor: %w", err)
+	}
 	err = r.store.MoveCursor(ctx, a.ID, caller.AccountID, caller.DeviceID, q.GetDeliveredSeq(), q.GetReadSeq(), func(p store.Progress) {
-		r.publishCursor(a, caller.Account, p)
+		r.publishCursor(a, caller.Account, p, readers)
 	})
 	if err != nil {
 		return fmt.Errorf("cursor: %w", err)
@@ -25,25 +30,45 @@ func (r *Relay) MoveCursor(ctx context.Context, caller *store.Session, q *pb.Cur
 	return nil
 }
 
-// publishCursor tells the members how far one of them is; how much is unread is for that one alone.
-func (r *Relay) publishCursor(a *access, account proto.ID, p store.Progress) {
-	moved := func(unread uint64) *pb.Frame {
+// publishCursor tells the members how far one of them is: how far it has read those who see that, how much is unread
+// the account alone.
+func (r *Relay) publishCursor(a *access, account proto.ID, p store.Progress, readers []proto.ID) {
+	moved := func(read, unread uint64) *pb.Frame {
 		return &pb.Frame{Kind: &pb.Frame_CursorMoved{CursorMoved: &pb.CursorMoved{
-			Conversation: a.Public.Bytes(), Account: account.Bytes(), DeliveredSeq: p.DeliveredSeq, ReadSeq: p.ReadSeq, Unread: unread,
+			Conversation: a.Public.Bytes(), Account: account.Bytes(), DeliveredSeq: p.DeliveredSeq, ReadSeq: read, Unread: unread,
 		}}}
 	}
-	r.publish(a.others(account), moved(0))
-	r.bus.Publish(account, moved(p.Unread), proto.ID{})
+	r.bus.Publish(account, moved(p.ReadSeq, p.Unread), proto.ID{})
+	if p.Hidden {
+		return
+	}
+	shown, hidden := moved(p.ReadSeq, 0), moved(0, 0)
+	for _, m := range a.others(account) {
+		to := proto.ID(m.GetAccount())
+		switch {
+		case slices.Contains(readers, to):
+			r.bus.Publish(to, shown, proto.ID{})
+		case p.Delivered:
+			r.bus.Publish(to, hidden, proto.ID{})
+		}
+	}
 }
 
-// Typing tells the other members.
+// Typing tells the other members who see that.
 func (r *Relay) Typing(ctx context.Context, caller *store.Session, t *pb.Typing) error {
 	a, err := r.authorise(ctx, caller, t.GetConversation())
 	if err != nil {
 		return err
 	}
-	r.publish(a.others(caller.Account), &pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{
+	peers, err := r.store.TypingPeers(ctx, a.ID, caller.AccountID)
+	if err != nil {
+		return fmt.Errorf("typing: %w", err)
+	}
+	f := &pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{
 		Conversation: t.GetConversation(), Account: caller.Account.Bytes(), Stopped: t.GetStopped(),
-	}}})
+	}}}
+	for _, peer := range peers {
+		r.bus.Publish(peer, f, proto.ID{})
+	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (r *Relay) publishPosts(batch []posting) {
 		if b.Err != nil || b.Known {
 			continue
 		}
-		r.publish(b.place.chain.Members(), &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
+		r.publish(hearing(b.place.chain.Members(), b.Held), &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
 			Conversation: b.place.Public.Bytes(), Seq: b.Seq, RelayMs: uint64(b.RelayMS), Hash: b.Hash, //nolint:gosec // positive
 			Kind: &pb.Event_Envelope{Envelope: b.envelope},
 		}}}}})
@@ -97,6 +97,7 @@ func (r *Relay) prepare(ctx context.Context, caller *store.Session, e *pb.Envelo
 		return post, place, nil
 	}
 	// A recipient posts for a sender who vanished: then the signature decides.
+	post.Behalf = true
 	key, err := r.lookup(ctx)(account, device)
 	if err != nil {
 		return nil, nil, err

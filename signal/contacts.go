@@ -27,10 +27,15 @@ func (c *connection) contact(ctx context.Context, id proto.ID) (*pb.Contact, err
 	}
 	out := &pb.Contact{
 		Profile: &pb.Profile{Account: id.Bytes(), UserName: peer.UserName}, State: relation.State,
-		Note: relation.Note, LinkJoin: relation.Join, SinceMs: uint64(max(relation.SinceMS, 0)),
+		Note: relation.Note, LinkJoin: relation.Join, SinceMs: uint64(max(relation.SinceMS, 0)), Blocked: relation.Blocked,
+		Invitation: relation.Invitation,
+	}
+	if relation.Blocked && relation.State == pb.ContactState_CONTACT_STATE_ASKING { // that waits until they are let in again
+		out.State, out.Note = pb.ContactState_CONTACT_STATE_NONE, ""
+		return out, nil
 	}
 	if relation.State == pb.ContactState_CONTACT_STATE_ASKING || relation.State == pb.ContactState_CONTACT_STATE_ACCEPTED {
-		out.Profile.Nickname = peer.Nickname
+		out.Profile.Nickname, out.Profile.Avatar = peer.Nickname, peer.Avatar
 		if out.DeviceList, err = c.s.Store.DeviceList(ctx, peer.ID); err != nil {
 			return nil, err
 		}
@@ -115,7 +120,7 @@ func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 		return err
 	}
 	c.s.notify(id)
-	c.s.introduce(c.session.Account, id)
+	c.s.introduce(ctx, c.session.Account, id)
 	return nil
 }
 
@@ -157,7 +162,7 @@ func (c *connection) acceptInvitation(ctx context.Context, q *pb.AcceptInvitatio
 	if err := c.s.Store.UseInvitation(ctx, c.session.AccountID, join); err != nil {
 		return err
 	}
-	c.s.joined(join)
+	c.s.joined(ctx, join)
 	return nil
 }
 

@@ -148,10 +148,11 @@ func TestForeignAccount(t *testing.T) {
 			"accept":           func(p *person) *pb.Frame { return acceptContact(p, eve.firstCommit(p, nil)) },
 			"accept badly":     func(p *person) *pb.Frame { return acceptContact(p, nil) },
 			"decline":          func(p *person) *pb.Frame { return declineContact(p) },
+			"remove":           func(p *person) *pb.Frame { return removeContact(p) },
 		}
 		for name, request := range requests {
 			asked := role == "who was asked" && name != "signal_to" && name != "get_device_lists"
-			withdraws := role == "who asked" && name == "decline"
+			withdraws := role == "who asked" && (name == "decline" || name == "remove")
 			if asked || withdraws {
 				continue // may
 			}

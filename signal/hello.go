@@ -47,7 +47,7 @@ func (c *connection) welcome(ctx context.Context) (*pb.Welcome, error) {
 		return nil, err
 	}
 	g := greeting{states: true}
-	if g.peers, err = c.s.Store.Peers(ctx, c.session.AccountID); err != nil {
+	if g.peers, err = c.s.Store.PresencePeers(ctx, c.session.AccountID); err != nil {
 		return nil, err
 	}
 	if g.asks, err = c.deviceAsks(ctx); err != nil {

@@ -41,7 +41,7 @@ func (s *Server) register(c *gin.Context) {
 		}
 	}
 	if n.Join != nil {
-		s.joined(n.Join)
+		s.joined(c, n.Join)
 	}
 	s.opened(c, n.List.GetAccount(), n.List.GetDevices()[0].GetDevice(), token, n.Expires)
 }
@@ -154,11 +154,11 @@ func (s *Server) prepareJoin(ctx context.Context, code string, proof *pb.Signed,
 }
 
 // joined tells both accounts of a contact made by invitation.
-func (s *Server) joined(j *store.Join) {
+func (s *Server) joined(ctx context.Context, j *store.Join) {
 	for _, m := range j.First.Commit.GetMembers() {
 		s.notify(proto.ID(m.GetAccount()))
 	}
-	s.introduce(proto.ID(j.First.Commit.GetMembers()[0].GetAccount()), proto.ID(j.First.Commit.GetMembers()[1].GetAccount()))
+	s.introduce(ctx, proto.ID(j.First.Commit.GetMembers()[0].GetAccount()), proto.ID(j.First.Commit.GetMembers()[1].GetAccount()))
 }
 
 func (s *Server) openInvitation(ctx context.Context, code string) (*store.Invitation, error) {

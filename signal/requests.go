@@ -51,6 +51,10 @@ func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error)
 		return c.changed(ctx, c.ask(ctx, k.AskContact))
 	case *pb.Frame_AnswerContact:
 		return c.changed(ctx, c.answer(ctx, k.AnswerContact))
+	case *pb.Frame_RemoveContact:
+		return c.changed(ctx, c.remove(ctx, k.RemoveContact))
+	case *pb.Frame_SetBlocked:
+		return c.changed(ctx, c.setBlocked(ctx, k.SetBlocked))
 	case *pb.Frame_CreateInvitation:
 		return c.changed(ctx, c.createInvitation(ctx, k.CreateInvitation))
 	case *pb.Frame_RevokeInvitation:

@@ -110,6 +110,9 @@ func (w *writeTx) join(account int64, j *Join) error {
 	if err := w.s.CheckInvitation(inv); err != nil {
 		return err
 	}
+	if err := w.notBlocking(account, inv.AccountID); err != nil {
+		return err
+	}
 	state, err := w.contactState(account, inv.AccountID)
 	if err != nil {
 		return err
@@ -131,5 +134,5 @@ func (w *writeTx) join(account int64, j *Join) error {
 	if _, err := w.bump(inv.AccountID, LogInvitation, []byte(j.Code)); err != nil {
 		return err
 	}
-	return w.connect(account, inv.AccountID, j.Proof, j.First)
+	return w.connect(account, inv.AccountID, relation{join: j.Proof, invitation: inv.ID}, j.First)
 }
