@@ -67,6 +67,8 @@ func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error)
 		return okFrame(), c.setSetting(ctx, k.SetSetting.GetSetting())
 	case *pb.Frame_SetProfile:
 		return okFrame(), c.setProfile(ctx, k.SetProfile)
+	case *pb.Frame_SetPrivacy:
+		return c.changed(ctx, c.setPrivacy(ctx, k.SetPrivacy.GetPrivacy()))
 	case *pb.Frame_SignalTo:
 		return okFrame(), c.signalTo(ctx, k.SignalTo)
 	}
