@@ -128,7 +128,8 @@ func (s *Server) cookieName() string {
 	return "__Host-parley-" + hex.EncodeToString(id[:4])
 }
 
-// token reads the session token: a bearer header without Origin, or the cookie with the exact one.
+// token reads the session token: a bearer header without Origin, or the cookie with the exact one. Browsers send no
+// Origin when their own page only reads; they say so in another header that pages cannot set.
 func (s *Server) token(r *http.Request) (string, error) {
 	origin := r.Header.Get("Origin")
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
@@ -141,10 +142,16 @@ func (s *Server) token(r *http.Request) (string, error) {
 	if err != nil {
 		return "", unauthenticated()
 	}
-	if !s.ownOrigin(r, origin) {
+	if !s.ownOrigin(r, origin) && !ownRead(r) {
 		return "", foreignPage()
 	}
 	return cookie.Value, nil
+}
+
+// ownRead says whether a browser's request only reads, for a page of this very server. A WebSocket's handshake is no such
+// request: it has an Origin.
+func ownRead(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Origin") == "" && r.Header.Get("Upgrade") == "" && r.Header.Get("Sec-Fetch-Site") == "same-origin"
 }
 
 // session finds whose request this is, and the hash of the token that says so.

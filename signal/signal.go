@@ -104,6 +104,7 @@ type Server struct {
 	logins    *throttle // by name and address
 	addresses *throttle // failed log-ins of an address
 	lookups   *throttle // invitations an address asked for in vain
+	avatars   *throttle // how often an account changes its picture
 	budgets   *budgets
 	nameKey   []byte // makes salts for names that do not exist
 	presences int    // bytes of a frame of them; maxPresenceBytes, less in tests
@@ -139,6 +140,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	return &Server{
 		Config: cfg, host: host, hub: newHub(), budgets: newBudgets(), nameKey: key, presences: maxPresenceBytes,
 		logins: newThrottle(cfg.Clock), addresses: newThrottle(cfg.Clock), lookups: newThrottle(cfg.Clock),
+		avatars: newThrottle(cfg.Clock),
 	}, nil
 }
 
@@ -169,6 +171,9 @@ func (s *Server) routes() *gin.Engine {
 	api.POST("/session", s.sameSite, s.openSession)
 	api.DELETE("/session", s.sameSite, s.logout)
 	api.GET("/invitations/:code", s.invitation)
+	api.PUT("/avatar", s.sameSite, s.setAvatar)
+	api.DELETE("/avatar", s.sameSite, s.deleteAvatar)
+	api.GET("/avatars/:account/:hash", s.avatar)
 	api.GET("/socket", s.socket)
 	e.NoRoute(s.elsewhere)
 	return e
