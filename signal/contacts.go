@@ -18,6 +18,9 @@ import (
 // contact is how the caller sees an account: nickname and keys only if it asks or is a contact.
 func (c *connection) contact(ctx context.Context, id proto.ID) (*pb.Contact, error) {
 	peer, err := c.s.Store.Account(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return c.deletedContact(ctx, id)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +49,15 @@ func (c *connection) contact(ctx context.Context, id proto.ID) (*pb.Contact, err
 	return out, nil
 }
 
+// deletedContact is what is left of an account that was deleted.
+func (c *connection) deletedContact(ctx context.Context, id proto.ID) (*pb.Contact, error) {
+	deleted, err := c.s.Store.DeletedMS(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.Contact{Profile: &pb.Profile{Account: id.Bytes(), DeletedMs: deleted}, State: pb.ContactState_CONTACT_STATE_NONE}, nil
+}
+
 func nobody() error {
 	return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "nobody here has that name")
 }
@@ -71,11 +83,14 @@ func (c *connection) peer(ctx context.Context, account []byte) (int64, proto.ID,
 	if err != nil {
 		return 0, id, err
 	}
-	peer, err := c.s.Store.AccountID(ctx, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && peer == c.session.AccountID {
+	peer, err := c.s.Store.Account(ctx, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && peer.ID == c.session.AccountID {
 		return 0, id, nobody()
 	}
-	return peer, id, err
+	if err != nil {
+		return 0, id, err
+	}
+	return peer.ID, id, nil
 }
 
 func (c *connection) ask(ctx context.Context, q *pb.AskContact) error {

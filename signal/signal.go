@@ -171,6 +171,7 @@ func (s *Server) routes() *gin.Engine {
 	api.POST("/session", s.sameSite, s.openSession)
 	api.DELETE("/session", s.sameSite, s.logout)
 	api.GET("/invitations/:code", s.invitation)
+	api.POST("/account/delete", s.sameSite, s.deleteAccount)
 	api.PUT("/avatar", s.sameSite, s.setAvatar)
 	api.DELETE("/avatar", s.sameSite, s.deleteAvatar)
 	api.GET("/avatars/:account/:hash", s.avatar)

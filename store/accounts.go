@@ -107,9 +107,9 @@ func (s *Store) Account(ctx context.Context, id proto.ID) (*Account, error) {
 	return scanAccount(s.read.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE public_id = ? AND deleted_ms IS NULL", id[:]))
 }
 
-// AccountCount says how many accounts there are.
+// AccountCount says how many accounts there are, without those that were deleted.
 func (s *Store) AccountCount(ctx context.Context) (n int, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM accounts").Scan(&n)
+	err = s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM accounts WHERE deleted_ms IS NULL").Scan(&n)
 	return n, wrap("count accounts", err)
 }
 
@@ -120,7 +120,7 @@ func (s *Store) CreateAccount(ctx context.Context, n NewAccount) error {
 	return s.write(ctx, func(w *writeTx) error {
 		if n.Setup {
 			var count int
-			if err := w.row("SELECT COUNT(*) FROM accounts").Scan(&count); err != nil || count > 0 {
+			if err := w.row("SELECT COUNT(*) FROM accounts WHERE deleted_ms IS NULL").Scan(&count); err != nil || count > 0 {
 				return wrap("set up", firstErr(err, proto.Errorf(pb.ErrorCode_ERROR_CODE_USED_UP, "this server is set up already: ask its administrator for an invitation")))
 			}
 		}
@@ -230,6 +230,9 @@ func (s *Store) SetPassword(ctx context.Context, account int64, p *Password, kee
 		return nil, fmt.Errorf("password: %w", err)
 	}
 	err = s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		_, err := w.exec(`UPDATE accounts SET pw_memory = ?, pw_time = ?, pw_parallelism = ?, pw_salt = ?, pw_host = ?, auth_salt = ?,
 			auth_hash = ?, wrapped_master = ? WHERE id = ?`, p.Params.GetMemoryKib(), p.Params.GetTime(), p.Params.GetParallelism(),
 			p.Params.GetSalt(), p.Params.GetHost(), p.AuthSalt, p.AuthHash, master, account)

@@ -18,6 +18,9 @@ func (s *Store) SetAvatar(ctx context.Context, account int64, kind string, image
 		hash = sum[:]
 	}
 	err = s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		var was []byte
 		if err := w.row("SELECT avatar FROM accounts WHERE id = ?", account).Scan(&was); err != nil {
 			return wrap("read avatar", err)

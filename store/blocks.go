@@ -18,6 +18,9 @@ const MaxBlocked = 1024
 func (s *Store) SetBlocked(ctx context.Context, account, peer int64, blocked bool) (changed bool, err error) {
 	err = s.write(ctx, func(w *writeTx) error {
 		changed = false
+		if err := w.exists(peer); err != nil {
+			return err
+		}
 		was, err := w.blocks(account, peer)
 		if err != nil || was == blocked {
 			return err

@@ -119,6 +119,9 @@ const MaxAsked = 256
 // with too_large when too many have not answered.
 func (s *Store) AskContact(ctx context.Context, account, peer int64, note string) error {
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(peer); err != nil {
+			return err
+		}
 		if err := w.notBlocking(account, peer); err != nil {
 			return err
 		}
@@ -148,6 +151,11 @@ func (s *Store) AskContact(ctx context.Context, account, peer int64, note string
 		}
 		return w.bumpContact(peer, account)
 	})
+}
+
+// exists fails with ErrNotFound for an account that was deleted.
+func (w *writeTx) exists(account int64) error {
+	return wrap("read account", w.row("SELECT id FROM accounts WHERE id = ? AND deleted_ms IS NULL", account).Scan(&account))
 }
 
 func (w *writeTx) mayAsk(account int64) error {

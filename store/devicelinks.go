@@ -21,6 +21,9 @@ type DeviceAsk struct {
 // AddDeviceLink opens a device link. It fails with too_large when too many of the account are open.
 func (s *Store) AddDeviceLink(ctx context.Context, account int64, code string, expires time.Time) error {
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		if _, err := w.exec("DELETE FROM device_links WHERE account_id = ? AND expires_ms <= ?", account, w.s.nowMS()); err != nil {
 			return fmt.Errorf("expire device links: %w", err)
 		}

@@ -30,6 +30,9 @@ const MaxInvitations = 256
 // too many, with conflict when the code is taken.
 func (s *Store) CreateInvitation(ctx context.Context, inv Invitation) error {
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(inv.AccountID); err != nil {
+			return err
+		}
 		var open int
 		err := w.row("SELECT COUNT(*) FROM invitations WHERE account_id = ? AND revoked_ms IS NULL AND uses_left > 0 AND expires_ms >= ?",
 			inv.AccountID, w.s.nowMS()).Scan(&open)

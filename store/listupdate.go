@@ -28,6 +28,9 @@ type ListUpdate struct {
 // returned ids are theirs. It fails with stale_list when another list came first.
 func (s *Store) UpdateDevices(ctx context.Context, u ListUpdate) (ended []proto.ID, err error) {
 	err = s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(u.Account); err != nil {
+			return err
+		}
 		ended = nil
 		changed, err := w.exec("UPDATE accounts SET list_version = ?, generation = ? WHERE id = ? AND list_version = ?",
 			u.List.GetVersion(), u.List.GetGeneration(), u.Account, u.Previous)

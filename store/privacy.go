@@ -11,6 +11,9 @@ import (
 // SetPrivacy changes what an account does not show, and tells its devices.
 func (s *Store) SetPrivacy(ctx context.Context, account int64, p *pb.Privacy) error {
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		_, err := w.exec("UPDATE accounts SET hide_presence = ?, hide_read = ?, hide_typing = ? WHERE id = ?",
 			p.GetHidePresence(), p.GetHideRead(), p.GetHideTyping(), account)
 		if err != nil {

@@ -39,6 +39,9 @@ func (s *Store) SetRecovery(ctx context.Context, account int64, r *Recovery) err
 		salt, hash = r.AuthSalt, r.AuthHash
 	}
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		_, err := w.exec("UPDATE accounts SET recovery_salt = ?, recovery_hash = ?, wrapped_recovery = ? WHERE id = ?", salt, hash, master, account)
 		if err == nil {
 			_, err = w.bump(account, LogProfile, nil)
