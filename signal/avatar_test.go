@@ -110,10 +110,10 @@ func TestAvatarRefuses(t *testing.T) {
 		status int
 		code   pb.ErrorCode
 	}{
-		"nothing": {"", http.StatusBadRequest, malformed},
-		"html":    {"<html><script>alert(1)</script>", http.StatusBadRequest, malformed},
-		"svg":     {`<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>`, http.StatusBadRequest, malformed},
-		"gif":     {"GIF89a\x01\x00\x01\x00\x00\x00\x00;", http.StatusBadRequest, malformed},
+		"nothing":  {"", http.StatusBadRequest, malformed},
+		"html":     {"<html><script>alert(1)</script>", http.StatusBadRequest, malformed},
+		"svg":      {`<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>`, http.StatusBadRequest, malformed},
+		"gif":      {"GIF89a\x01\x00\x01\x00\x00\x00\x00;", http.StatusBadRequest, malformed},
 		"png head": {pngOf(8)[:20], http.StatusBadRequest, malformed}, "jpeg head": {jpegOf(8)[:20], http.StatusBadRequest, malformed},
 		"webp head": {webpOf(8, 8)[:20], http.StatusBadRequest, malformed}, "webp of no kind": {strings.Replace(webpOf(8, 8), "VP8L", "VP8?", 1), http.StatusBadRequest, malformed},
 		"large png":  {pngOf(1025), http.StatusRequestEntityTooLarge, tooLarge},

@@ -135,7 +135,9 @@ func TestBlockedLooksOffline(t *testing.T) {
 		"grant":   func(p *person) *pb.Frame { return about(pairs[p], b)["grant_request"] },
 		"grants":  func(p *person) *pb.Frame { return about(pairs[p], b)["grant_post"] },
 		"commits": func(p *person) *pb.Frame { return about(pairs[p], b)["commit"] },
-		"find":    func(p *person) *pb.Frame { return &pb.Frame{Kind: &pb.Frame_FindAccount{FindAccount: &pb.FindAccount{Name: p.user}}} },
+		"find": func(p *person) *pb.Frame {
+			return &pb.Frame{Kind: &pb.Frame_FindAccount{FindAccount: &pb.FindAccount{Name: p.user}}}
+		},
 	}
 	for name, request := range requests {
 		x, y := sb.ask(request(a)), sb.ask(request(c))

@@ -310,6 +310,14 @@ func (s *Server) openSession(c *gin.Context) {
 		s.fail(c, unauthenticated())
 		return
 	}
+	account, err := s.Store.Account(c, proto.ID(login.GetAccount()))
+	if err == nil && account.SuspendedMS > 0 {
+		err = suspended()
+	}
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
 	token, expires := newToken(), s.Clock().Add(sessionLife)
 	if err := s.Store.OpenSession(c, device.ID, tokenHash(token), expires); err != nil {
 		s.fail(c, err)

@@ -63,6 +63,10 @@ func (s *Server) login(p proof) gin.HandlerFunc {
 		}
 		s.logins.clear(pair)
 		s.addresses.undo(address)
+		if account.SuspendedMS > 0 {
+			s.fail(c, suspended())
+			return
+		}
 		s.grant(c, account, master)
 	}
 }

@@ -36,7 +36,7 @@ func (s *Server) register(c *gin.Context) {
 		return
 	}
 	if n.Setup && req.GetServerName() != "" {
-		if err := s.Store.SetMeta(c, "server_name", []byte(clean(req.GetServerName(), "Parley"))); err != nil {
+		if err := s.Store.SetServerSettings(c, store.ServerSettings{Name: clean(req.GetServerName(), "Parley")}); err != nil {
 			s.Logger.Error("keep server name", "error", err)
 		}
 	}
@@ -74,6 +74,10 @@ func (s *Server) newAccount(ctx context.Context, req *pb.RegisterRequest) (*stor
 			return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "an account with a password has a key ring")
 		}
 	}
+	_, registration, err := s.settings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case req.GetSetup() != "":
 		if s.Setup == "" || subtle.ConstantTimeCompare([]byte(req.GetSetup()), []byte(s.Setup)) != 1 {
@@ -84,11 +88,11 @@ func (s *Server) newAccount(ctx context.Context, req *pb.RegisterRequest) (*stor
 		}
 		n.Admin, n.Setup = true, true
 	case req.GetInvitation() != "":
-		if s.Registration == Closed {
+		if registration == Closed {
 			return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_REGISTRATION_CLOSED, "this server makes no new accounts")
 		}
 		n.Join, err = s.prepareJoin(ctx, req.GetInvitation(), req.GetLinkJoin(), req.GetFirstCommit(), list.GetAccount(), list.GetIdentityKey(), ownKey(list))
-	case s.Registration != Open:
+	case registration != Open:
 		err = proto.Errorf(pb.ErrorCode_ERROR_CODE_REGISTRATION_CLOSED, "this server wants an invitation: ask somebody who is on it")
 	case n.UserKey == "":
 		err = forbidden("without an invitation an account needs a user name and a password")
@@ -193,12 +197,17 @@ func (s *Server) invitation(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
+	_, registration, err := s.settings(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
 	sealed := &pb.Sealed{}
 	if err := proto.Unmarshal(inv.Sealed, sealed); err != nil {
 		s.fail(c, err)
 		return
 	}
 	s.reply(c, &pb.InvitationInfo{
-		Sealed: sealed, Invitation: inv.Signed, DeviceList: list, UsesLeft: inv.UsesLeft, Registration: string(s.Registration),
+		Sealed: sealed, Invitation: inv.Signed, DeviceList: list, UsesLeft: inv.UsesLeft, Registration: string(registration),
 	})
 }

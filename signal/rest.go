@@ -1,7 +1,6 @@
 package signal
 
 import (
-	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -179,6 +178,16 @@ func (s *Server) touch(ctx context.Context, session *store.Session, address stri
 	}
 }
 
+// noteHere is how often a device that stays connected is noted as used.
+const noteHere = time.Hour
+
+// stillHere notes now and then that a device is still connected. It belongs to the connection's writer.
+func (c *connection) stillHere(ctx context.Context) {
+	if c.s.Clock().UnixMilli()-c.session.LastUsedMS >= noteHere.Milliseconds() {
+		c.s.touch(ctx, c.session, c.session.LastAddress)
+	}
+}
+
 // remoteAddress is the IP address that a request came from.
 func remoteAddress(r *http.Request) string {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -212,13 +221,13 @@ func (s *Server) serverInfo(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	name, err := s.Store.Meta(c, "server_name")
+	name, registration, err := s.settings(c)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
 	s.reply(c, &pb.ServerInfo{
-		Name: cmp.Or(string(name), "Parley"), Version: s.Version, Registration: string(s.Registration), TimeMs: s.nowMS(), Setup: n == 0,
+		Name: name, Version: s.Version, Registration: string(registration), TimeMs: s.nowMS(), Setup: n == 0,
 	})
 }
 

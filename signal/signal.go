@@ -70,8 +70,8 @@ type Config struct {
 	Hints         Hints
 	ICE           ICE // nil: no STUN and TURN
 	Logger        *slog.Logger
-	Registration  Registration
-	URL           string // where browsers reach the server
+	Registration  Registration // until an administrator sets another
+	URL           string       // where browsers reach the server
 	Version       string
 	Setup         string           // one-time secret that makes the first account the administrator
 	Web           http.Handler     // answers GET outside /api; nil: nothing there
@@ -176,6 +176,7 @@ func (s *Server) routes() *gin.Engine {
 	api.DELETE("/avatar", s.sameSite, s.deleteAvatar)
 	api.GET("/avatars/:account/:hash", s.avatar)
 	api.GET("/socket", s.socket)
+	s.adminRoutes(e)
 	e.NoRoute(s.elsewhere)
 	return e
 }
@@ -196,7 +197,7 @@ func (s *Server) elsewhere(c *gin.Context) {
 	api := path == "/api" || strings.HasPrefix(path, "/api/")
 	if s.Web == nil || api || method != http.MethodGet && method != http.MethodHead {
 		s.harden(c)
-		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is nothing at this address"))
+		s.fail(c, nothingHere())
 		return
 	}
 	c.Status(http.StatusOK) // until Web says otherwise; gin starts with 404 here

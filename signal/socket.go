@@ -149,11 +149,11 @@ func (c *connection) serve() {
 			c.guard(func() { c.read(ctx) })
 		}
 		c.close(websocket.CloseNormalClosure, "")
-		c.s.touch(context.WithoutCancel(ctx), c.session, c.session.LastAddress)
 		if c.s.hub.remove(c) && c.greeted() { // nobody heard of it before its hello
 			c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
 		}
 		writer.Wait()
+		c.s.touch(context.WithoutCancel(ctx), c.session, c.session.LastAddress)
 	}
 	c.close(closeRestart, restarting)
 	c.closers.Wait()
@@ -316,6 +316,7 @@ func (c *connection) write(ctx context.Context) {
 			if !c.valid(ctx) {
 				return
 			}
+			c.stillHere(ctx)
 			if c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(c.s.Timing.Write)) != nil {
 				c.close(closeSlow, "too slow")
 				return

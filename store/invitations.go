@@ -58,17 +58,19 @@ func (s *Store) CreateInvitation(ctx context.Context, inv Invitation) error {
 
 // RevokeInvitation ends an invitation of the account.
 func (s *Store) RevokeInvitation(ctx context.Context, account int64, code string) error {
-	return s.write(ctx, func(w *writeTx) error {
-		changed, err := w.exec("UPDATE invitations SET revoked_ms = ? WHERE code = ? AND account_id = ? AND revoked_ms IS NULL", w.s.nowMS(), code, account)
-		if err != nil {
-			return fmt.Errorf("revoke invitation: %w", err)
-		}
-		if changed == 0 {
-			return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation")
-		}
-		_, err = w.bump(account, LogInvitation, []byte(code))
-		return err
-	})
+	return s.write(ctx, func(w *writeTx) error { return w.revokeInvitation(account, code) })
+}
+
+func (w *writeTx) revokeInvitation(account int64, code string) error {
+	changed, err := w.exec("UPDATE invitations SET revoked_ms = ? WHERE code = ? AND account_id = ? AND revoked_ms IS NULL", w.s.nowMS(), code, account)
+	if err != nil {
+		return fmt.Errorf("revoke invitation: %w", err)
+	}
+	if changed == 0 {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation")
+	}
+	_, err = w.bump(account, LogInvitation, []byte(code))
+	return err
 }
 
 const invitationColumns = "id, account_id, code, sealed, body, signature, uses, uses_left, expires_ms, revoked_ms IS NOT NULL"

@@ -31,7 +31,7 @@ type serveCmd struct {
 	Config        kong.ConfigFlag `help:"YAML file with these settings, by their names without dashes in front; flags and environment come first." placeholder:"FILE"`
 	Listen        string          `help:"Address to listen on; port 0 takes a free one." default:"localhost:8080" env:"PARLEY_LISTEN"`
 	DataDir       string          `help:"Folder for the database." default:"data" env:"PARLEY_DATA_DIR"`
-	Registration  string          `help:"Who may make an account: open, invite or closed." enum:"open,invite,closed" default:"invite" env:"PARLEY_REGISTRATION"`
+	Registration  string          `help:"Who may make an account: open, invite or closed. Holds until an administrator sets another." enum:"open,invite,closed" default:"invite" env:"PARLEY_REGISTRATION"`
 	URL           string          `help:"Address at which browsers reach this server when it is not --listen's, e.g. https://talk.example behind a proxy." env:"PARLEY_URL"`
 	TLSCert       string          `help:"Certificate chain (PEM)." env:"PARLEY_TLS_CERT"`
 	TLSKey        string          `help:"Private key (PEM)." env:"PARLEY_TLS_KEY"`
