@@ -73,6 +73,7 @@ func (s *Server) avatar(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
+	s.await(c)
 	h := c.Writer.Header()
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")

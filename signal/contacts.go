@@ -62,7 +62,9 @@ func nobody() error {
 	return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "nobody here has that name")
 }
 
+// find looks somebody up by the exact user name. Whether there is one shows in the answer, not in when it comes.
 func (c *connection) find(ctx context.Context, name string) (*pb.Frame, error) {
+	defer until(ctx, time.Now().Add(c.s.Timing.Even))
 	key, err := proto.FoldUserName(name)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,7 @@ func (s *Server) askByLink(c *gin.Context) {
 	}
 	s.lookups.undo(address)
 	s.Hints.Publish(account, deviceAsksFrame(code, req.GetAsk()))
+	s.await(c)
 	c.Status(http.StatusNoContent)
 }
 

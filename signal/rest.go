@@ -80,6 +80,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 		return
 	}
 	c.Abort()
+	s.await(c)
 	if e.RetryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
 	}
@@ -108,6 +109,7 @@ func (s *Server) reply(c *gin.Context, m gproto.Message) {
 		s.fail(c, err)
 		return
 	}
+	s.await(c)
 	c.Data(http.StatusOK, "application/json", b)
 }
 

@@ -79,13 +79,14 @@ type Config struct {
 	Timing        Timing
 }
 
-// Timing holds the deadlines of the socket. Zero values are those of docs/PROTOCOL.md §7. They run on
+// Timing holds the deadlines of the socket, and of answers. Zero values are those of docs/PROTOCOL.md §7. They run on
 // the operating system's clock, never on Config.Clock.
 type Timing struct {
 	Hello   time.Duration // until the first frame: 10 s
 	Silence time.Duration // nothing heard for so long: closed: 60 s
 	Ping    time.Duration // between pings, ±20 %: 25 s
 	Write   time.Duration // for one frame: 10 s
+	Even    time.Duration // answers that could tell whether a name exists come no sooner: 5 ms
 }
 
 func (t Timing) withDefaults() Timing {
@@ -93,6 +94,7 @@ func (t Timing) withDefaults() Timing {
 	t.Silence = cmp.Or(t.Silence, 60*time.Second)
 	t.Ping = cmp.Or(t.Ping, 25*time.Second)
 	t.Write = cmp.Or(t.Write, 10*time.Second)
+	t.Even = cmp.Or(t.Even, 5*time.Millisecond)
 	return t
 }
 
@@ -158,23 +160,23 @@ func (s *Server) routes() *gin.Engine {
 	}))
 	api := e.Group("/api/v1", s.harden)
 	api.GET("/server", s.serverInfo)
-	api.POST("/register", s.sameSite, s.register)
-	api.POST("/login/params", s.sameSite, s.loginParams)
-	api.POST("/login", s.sameSite, s.login(byPassword))
-	api.POST("/login/recovery", s.sameSite, s.login(byRecovery))
+	api.POST("/register", s.even, s.sameSite, s.register)
+	api.POST("/login/params", s.even, s.sameSite, s.loginParams)
+	api.POST("/login", s.even, s.sameSite, s.login(byPassword))
+	api.POST("/login/recovery", s.even, s.sameSite, s.login(byRecovery))
 	api.PUT("/recovery", s.sameSite, s.setRecovery)
 	api.PUT("/devices", s.sameSite, s.updateDevices)
 	api.POST("/devices/links", s.sameSite, s.openDeviceLink)
-	api.PUT("/devices/links/:code", s.sameSite, s.askByLink)
+	api.PUT("/devices/links/:code", s.even, s.sameSite, s.askByLink)
 	api.PUT("/password", s.sameSite, s.changePassword)
 	api.POST("/session/challenge", s.sameSite, s.challenge)
 	api.POST("/session", s.sameSite, s.openSession)
 	api.DELETE("/session", s.sameSite, s.logout)
-	api.GET("/invitations/:code", s.invitation)
+	api.GET("/invitations/:code", s.even, s.invitation)
 	api.POST("/account/delete", s.sameSite, s.deleteAccount)
 	api.PUT("/avatar", s.sameSite, s.setAvatar)
 	api.DELETE("/avatar", s.sameSite, s.deleteAvatar)
-	api.GET("/avatars/:account/:hash", s.avatar)
+	api.GET("/avatars/:account/:hash", s.even, s.avatar)
 	api.GET("/socket", s.socket)
 	s.adminRoutes(e)
 	e.NoRoute(s.elsewhere)
