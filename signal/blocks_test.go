@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"fmt"
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +31,24 @@ func contactOf(changes *pb.AccountChanges, p *person) *pb.Contact {
 		}
 	}
 	return nil
+}
+
+// changes asks for something and returns the changes that show its effect, with the answer or pushed just before.
+func (s *socket) changes(f *pb.Frame, is func(*pb.AccountChanges) bool) *pb.AccountChanges {
+	s.t.Helper()
+	if changes := s.ok(f).GetAccountChanges(); is(changes) {
+		return changes
+	}
+	return s.push("the effect", func(f *pb.Frame) bool { return is(f.GetAccountChanges()) }).GetAccountChanges()
+}
+
+// shown asks for something and returns how somebody is shown then: blocked or not.
+func (s *socket) shown(f *pb.Frame, p *person, blocked bool) *pb.Contact {
+	s.t.Helper()
+	return contactOf(s.changes(f, func(c *pb.AccountChanges) bool {
+		shown := contactOf(c, p)
+		return shown != nil && shown.GetBlocked() == blocked
+	}), p)
 }
 
 // stateOf is how a page shows the conversation of two.
@@ -158,9 +178,14 @@ func TestBlockedLooksOffline(t *testing.T) {
 	if len(x.GetEvents()) != len(y.GetEvents()) || x.GetHeadSeq() != 3 || y.GetHeadSeq() != 3 || fmt.Sprint(cursorsOf(x, a)) != fmt.Sprint(cursorsOf(y, c)) {
 		t.Errorf("the conversation with who blocks: %v, with who is offline: %v", x, y)
 	}
-	seen := b.connect(b.device).welcome
-	if len(seen.GetPresences()) > 0 {
-		t.Errorf("who is blocked sees %v", seen.GetPresences())
+	seen := b.connect(b.device).welcome.GetPresences()
+	if len(seen) != 2 || seen[0].GetLastSeenMs() != uint64(w.clock.Now().UnixMilli()) || seen[1].GetLastSeenMs() != seen[0].GetLastSeenMs() || len(seen[0].GetDevices())+len(seen[1].GetDevices()) > 0 {
+		t.Errorf("who is blocked sees %v", seen)
+	}
+	w.clock.advance(time.Hour) // who blocks is there all the time, and not seen
+	w.do(request{method: http.MethodPost, path: "/api/v1/devices/links", token: a.token}).want(http.StatusOK, nil)
+	if later := b.connect(b.device).welcome.GetPresences(); !slices.EqualFunc(later, seen, func(x, y *pb.Presence) bool { return gproto.Equal(x, y) }) {
+		t.Errorf("an hour later %v", later)
 	}
 	sa.none("anything", isAnything)
 }
@@ -182,7 +207,7 @@ func TestBlockerSeesNothing(t *testing.T) {
 	pair := conversation(a, b)
 	posted(t, sb.ok(b.envelope(a, 1, 1, "before")))
 	sa.moveCursor(pair, 1)
-	if c := contactOf(sa.ok(setBlocked(b, true)).GetAccountChanges(), b); !c.GetBlocked() || c.GetState() != pb.ContactState_CONTACT_STATE_ACCEPTED {
+	if c := sa.shown(setBlocked(b, true), b, true); !c.GetBlocked() || c.GetState() != pb.ContactState_CONTACT_STATE_ACCEPTED {
 		t.Errorf("blocked: %v", c)
 	}
 	sa.ok(setBlocked(b, true)) // again
@@ -236,7 +261,7 @@ func TestBlockerSeesNothing(t *testing.T) {
 		t.Errorf("the blocker is shown at %v", got)
 	}
 
-	changes := sa.ok(setBlocked(b, false)).GetAccountChanges()
+	changes := sa.changes(setBlocked(b, false), func(c *pb.AccountChanges) bool { return contactOf(c, b) != nil })
 	if c := contactOf(changes, b); c.GetBlocked() || len(changes.GetConversations()) != 1 || changes.GetConversations()[0].GetHeadSeq() != 4 || changes.GetConversations()[0].GetEpoch() != 2 {
 		t.Errorf("let in again: %v", changes)
 	}
@@ -273,7 +298,7 @@ func TestBlockedRequest(t *testing.T) {
 		t.Errorf("the blocker sees %v", c)
 	}
 	sa.refused(acceptContact(b, a.firstCommit(b, nil)), pb.ErrorCode_ERROR_CODE_FORBIDDEN)
-	if c := contactOf(sa.ok(setBlocked(b, false)).GetAccountChanges(), b); c.GetState() != pb.ContactState_CONTACT_STATE_ASKING || c.GetNote() != "hello" {
+	if c := sa.shown(setBlocked(b, false), b, false); c.GetState() != pb.ContactState_CONTACT_STATE_ASKING || c.GetNote() != "hello" {
 		t.Errorf("let in again: %v", c)
 	}
 	sa.ok(acceptContact(b, a.firstCommit(b, nil)))
@@ -287,7 +312,7 @@ func TestBlockedInvitation(t *testing.T) {
 	i := w.invite(a, sa, 2, time.Hour)
 	sa.ok(setBlocked(b, true))
 	sa.clear()
-	c := contactOf(sb.ok(i.accept(b)).GetAccountChanges(), a)
+	c := sb.shown(i.accept(b), a, false)
 	if c.GetState() != pb.ContactState_CONTACT_STATE_ACCEPTED || c.GetBlocked() || c.GetInvitation() != "" {
 		t.Errorf("the blocked one sees %v", c)
 	}
@@ -298,8 +323,8 @@ func TestBlockedInvitation(t *testing.T) {
 	if sb.refused(signalTo(a, a.device, description("v=0")), pb.ErrorCode_ERROR_CODE_OFFLINE); sa.stateOf(conversation(a, b)).GetHeadSeq() != 1 {
 		t.Error("the conversation goes on for the blocker")
 	}
-	if changes := sa.ok(setBlocked(b, false)).GetAccountChanges(); contactOf(changes, b).GetInvitation() != i.secret.Code {
-		t.Errorf("let in again: %v", changes)
+	if c := sa.shown(setBlocked(b, false), b, false); c.GetInvitation() != i.secret.Code {
+		t.Errorf("let in again: %v", c)
 	}
 	if got := sa.stateOf(conversation(a, b)).GetHeadSeq(); got != 2 {
 		t.Errorf("the head is %d", got)

@@ -44,9 +44,15 @@ func TestTimingTellsNothing(t *testing.T) {
 		return req
 	}
 	for name, ask := range map[string]func(exists bool){
-		"login":    func(exists bool) { w.serve(http.MethodPost, "/login", &pb.LoginRequest{User: named(exists), AuthSecret: admin.auth}) },
-		"recovery": func(exists bool) { w.serve(http.MethodPost, "/login/recovery", &pb.LoginRequest{User: named(exists), AuthSecret: admin.auth}) },
-		"params":   func(exists bool) { w.serve(http.MethodPost, "/login/params", &pb.LoginParamsRequest{User: named(exists)}) },
+		"login": func(exists bool) {
+			w.serve(http.MethodPost, "/login", &pb.LoginRequest{User: named(exists), AuthSecret: admin.auth})
+		},
+		"recovery": func(exists bool) {
+			w.serve(http.MethodPost, "/login/recovery", &pb.LoginRequest{User: named(exists), AuthSecret: admin.auth})
+		},
+		"params": func(exists bool) {
+			w.serve(http.MethodPost, "/login/params", &pb.LoginParamsRequest{User: named(exists)})
+		},
 		"register": func(exists bool) { closed.serve(http.MethodPost, "/register", registration(named(exists))) },
 		"invitation": func(exists bool) {
 			code := invitation
@@ -55,7 +61,9 @@ func TestTimingTellsNothing(t *testing.T) {
 			}
 			w.serve(http.MethodGet, "/invitations/"+code, nil)
 		},
-		"find": func(exists bool) { s.ask(&pb.Frame{Kind: &pb.Frame_FindAccount{FindAccount: &pb.FindAccount{Name: named(exists)}}}) },
+		"find": func(exists bool) {
+			s.ask(&pb.Frame{Kind: &pb.Frame_FindAccount{FindAccount: &pb.FindAccount{Name: named(exists)}}})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := w.compare(ask)

@@ -182,3 +182,36 @@ func (s *Store) SeePresence(ctx context.Context, a, b int64) (bool, error) {
 	n, err := s.countAt(ctx, "SELECT COUNT(*)"+presencePeers+" AND p.id = ?", a, pb.ContactState_CONTACT_STATE_ACCEPTED, b)
 	return n > 0, err
 }
+
+// SeenPeer is a contact as an account sees whether it is there.
+type SeenPeer struct {
+	Account proto.ID
+	Blocks  bool  // it blocks the account, and is not there for it
+	SeenMS  int64 // when it was last seen; of one that blocks: when it began to
+}
+
+// SeenPeers returns the contacts of which an account sees whether they are there, or believes to.
+func (s *Store) SeenPeers(ctx context.Context, account int64) ([]SeenPeer, error) {
+	rows, err := s.read.QueryContext(ctx, `SELECT p.public_id, r.blocked_ms > 0, CASE WHEN r.blocked_ms > 0 THEN r.blocked_ms ELSE p.last_seen_ms END
+		FROM accounts a JOIN contacts c ON c.account_id = a.id JOIN accounts p ON p.id = c.peer_id
+		JOIN contacts r ON r.account_id = p.id AND r.peer_id = a.id
+		WHERE a.id = ? AND c.state = ? AND c.blocked_ms = 0 AND a.hide_presence = 0 AND p.hide_presence = 0`,
+		account, pb.ContactState_CONTACT_STATE_ACCEPTED)
+	if err != nil {
+		return nil, fmt.Errorf("read contacts: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var all []SeenPeer
+	for rows.Next() {
+		var (
+			p      SeenPeer
+			public []byte
+		)
+		if err := rows.Scan(&public, &p.Blocks, &p.SeenMS); err != nil {
+			return nil, fmt.Errorf("read contacts: %w", err)
+		}
+		p.Account = proto.ID(public)
+		all = append(all, p)
+	}
+	return all, wrap("read contacts", rows.Err())
+}
