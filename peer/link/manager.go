@@ -106,6 +106,7 @@ func (m *Manager) Serve(ctx context.Context) error {
 			}
 		case <-ticker.C:
 			if watch.changed() {
+				m.cfg.OnNetworkChange()
 				m.NetworkChanged()
 			}
 			m.each((*Link).sweep)
@@ -130,11 +131,17 @@ func (m *Manager) Close() error {
 			<-l.Done()
 		}
 		m.resolver.close()
+		if m.system != nil { // what pion still asks of servers that do not answer ends with the sockets it asks over
+			defer time.AfterFunc(closeGrace, m.system.sockets.abort).Stop()
+		}
 		m.wg.Done()
 	}
 	m.wg.Wait()
 	return nil
 }
+
+// closeGrace is how long closing PeerConnections may say goodbye before their sockets are closed under them.
+const closeGrace = 500 * time.Millisecond
 
 // Open returns an open link to a device, making it if need be, and waits until it is open. Called again it returns the
 // same Link. When ctx ends first the attempt goes on in the background.
