@@ -119,6 +119,13 @@ func (cu *catchUp) announced(id proto.ID, seq uint64) bool {
 	return cu.inStep[id]
 }
 
+// newest is the highest number that was announced.
+func (cu *catchUp) newest(id proto.ID) uint64 {
+	cu.mu.Lock()
+	defer cu.mu.Unlock()
+	return cu.seen[id]
+}
+
 // gone notes that a number that was announced is not there.
 func (cu *catchUp) gone(id proto.ID) {
 	cu.mu.Lock()

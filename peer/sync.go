@@ -19,6 +19,7 @@ const (
 func (cu *catchUp) sync(ctx context.Context, id proto.ID) error {
 	rereads := 0
 	for {
+		expected := cu.newest(id)
 		request, err := cu.position(ctx, id)
 		if err != nil {
 			return err
@@ -57,7 +58,7 @@ func (cu *catchUp) sync(ctx context.Context, id proto.ID) error {
 		case cu.arrived(id, through):
 			cu.cursorMoved(id)
 			return cu.askKey(ctx, id)
-		case through == request.GetAfter():
+		case through < expected: // more may have been announced meanwhile; this was before the question
 			cu.gone(id)
 			return errors.New("the server announced a number that it does not have")
 		}

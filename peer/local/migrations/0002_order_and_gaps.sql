@@ -7,7 +7,8 @@ ALTER TABLE messages ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;   -- that its 
 ALTER TABLE messages ADD COLUMN altered INTEGER NOT NULL DEFAULT 0; -- the relay's copy says something else than the direct one did
 ALTER TABLE messages ADD COLUMN timed INTEGER NOT NULL DEFAULT 0;   -- time_ms was compared with the relay's
 UPDATE messages SET timed = seq IS NOT NULL;
-UPDATE messages SET place = CASE WHEN seq IS NULL THEN 9223372036854775807 ELSE seq * 2 END;
+UPDATE messages SET after_seq = COALESCE((SELECT through_seq FROM conversations WHERE id = conversation), 0) WHERE seq IS NULL;
+UPDATE messages SET place = CASE WHEN seq IS NOT NULL THEN seq * 2 WHEN status IN (2, 5) THEN after_seq * 2 + 1 ELSE 9223372036854775807 END;
 CREATE INDEX messages_place ON messages (conversation, place, arrival);
 
 -- The newest event of the relay's log that is stored here, to be compared with the relay's.
