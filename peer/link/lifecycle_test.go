@@ -97,14 +97,15 @@ func (c *deafConn) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// TestCloseWhileServerIsSilent closes a Manager while its TURN server leaves it without an answer. pion repeats the request
-// for eight seconds, and would let Close wait for them.
-func TestCloseWhileServerIsSilent(t *testing.T) {
+// deafTURN is a TURN server that answers everything but requests for a permission, as one does for a device's allocation after
+// it was restarted behind a NAT.
+func deafTURN(t *testing.T) (servers *pb.IceServers, deaf *deafConn) {
+	t.Helper()
 	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	deaf := &deafConn{socket, make(chan struct{}, 1)}
+	deaf = &deafConn{socket, make(chan struct{}, 1)}
 	server, err := turn.NewServer(turn.ServerConfig{
 		Realm: "test", LoggerFactory: silent{},
 		AuthHandler: func(a *turn.RequestAttributes) (string, []byte, bool) {
@@ -123,16 +124,22 @@ func TestCloseWhileServerIsSilent(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return &pb.IceServers{Servers: []*pb.IceServer{{
+		Urls: []string{"turn:" + socket.LocalAddr().String() + "?transport=udp"}, Username: "mia", Credential: "secret",
+	}}}, deaf
+}
+
+// TestCloseWhileServerIsSilent closes a Manager while its TURN server leaves it without an answer. pion repeats the request
+// for eight seconds, for every pair of candidates, and would let Close wait for them.
+func TestCloseWhileServerIsSilent(t *testing.T) {
+	servers, deaf := deafTURN(t)
 	_, a, b := pair(t, func(c *Config) {
 		c.RelayOnly = func(proto.ID) bool { return true }
-		c.ICE = func(context.Context) (*pb.IceServers, error) {
-			return &pb.IceServers{Servers: []*pb.IceServer{{
-				Urls: []string{"turn:" + socket.LocalAddr().String() + "?transport=udp"}, Username: "mia", Credential: "secret",
-			}}}, nil
-		}
+		c.ICE = func(context.Context) (*pb.IceServers, error) { return servers, nil }
 	}, nil)
 	go func() { _, _ = a.Open(testContext(t), b.self.Account, b.self.Device) }() // it cannot succeed
 	<-deaf.lost
+	a.NetworkChanged() // pion lets this wait too
 	began := time.Now()
 	if err := a.Close(); err != nil {
 		t.Error(err)
@@ -140,6 +147,24 @@ func TestCloseWhileServerIsSilent(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("closing took %v", took)
 	}
+}
+
+// TestRestartWhileServerIsSilent repairs a link although the TURN server does not answer any more.
+func TestRestartWhileServerIsSilent(t *testing.T) {
+	servers, deaf := deafTURN(t)
+	change := func(c *Config) {
+		c.ICE = func(context.Context) (*pb.IceServers, error) { return servers, nil }
+	}
+	_, a, b := pair(t, change, change)
+	mustOpen(t, a, b)
+	<-deaf.lost
+	for range 3 {
+		drain(a)
+		a.NetworkChanged()
+		until(t, a, "restarting", isPhase(Restarting))
+		until(t, a, "open again", isPhase(Open))
+	}
+	exchange(t, a, b)
 }
 
 // TestDialAborted gives up connecting to a TURN server that does not answer when the Manager closes.

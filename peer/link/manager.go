@@ -123,6 +123,9 @@ func (m *Manager) Close() error {
 	m.mu.Unlock()
 	if first {
 		m.stop()
+		if m.system != nil { // what pion still asks of servers that do not answer ends with the sockets it asks over
+			defer time.AfterFunc(closeGrace, m.system.sockets.abort).Stop()
+		}
 		links := m.Links()
 		for _, l := range links {
 			l.Close(ReasonRestart)
@@ -131,17 +134,14 @@ func (m *Manager) Close() error {
 			<-l.Done()
 		}
 		m.resolver.close()
-		if m.system != nil { // what pion still asks of servers that do not answer ends with the sockets it asks over
-			defer time.AfterFunc(closeGrace, m.system.sockets.abort).Stop()
-		}
 		m.wg.Done()
 	}
 	m.wg.Wait()
 	return nil
 }
 
-// closeGrace is how long closing PeerConnections may say goodbye before their sockets are closed under them.
-const closeGrace = 500 * time.Millisecond
+// closeGrace is how long links may say goodbye before their sockets to TURN servers are closed under them.
+const closeGrace = time.Second
 
 // Open returns an open link to a device, making it if need be, and waits until it is open. Called again it returns the
 // same Link. When ctx ends first the attempt goes on in the background.

@@ -2,6 +2,8 @@ package link
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -57,10 +59,74 @@ func (s *sockets) forget(c io.Closer) {
 	delete(s.open, c)
 }
 
-// keptPacketConn is a UDP socket that is forgotten when it is closed.
+// silence notices a TURN server that leaves requests unanswered. pion repeats each for eight seconds, and while it asks for
+// the permission of one pair of candidates its whole ICE agent stands still, direct pairs and orders to close included. So a
+// server that has said nothing for some time is asked only now and then; requests in between fail at once.
+type silence struct {
+	mu    sync.Mutex
+	asked time.Time // the first request since the server was heard, zero without one
+	tried time.Time // the last one that was let through
+}
+
+const (
+	silentAfter = 2500 * time.Millisecond // a request and three repetitions went unanswered
+	silentRetry = 3 * time.Second
+)
+
+var errSilentServer = errors.New("link: the TURN server does not answer")
+
+// allow says whether a packet may be sent to the server now.
+func (s *silence) allow(packet []byte, now time.Time) error {
+	if !isRequest(packet) {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.asked.IsZero():
+		s.asked = now
+	case now.Sub(s.asked) > silentAfter && now.Sub(s.tried) < silentRetry:
+		return errSilentServer
+	}
+	s.tried = now
+	return nil
+}
+
+// heard notes that the server said something.
+func (s *silence) heard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = time.Time{}
+}
+
+// isRequest says whether a packet is a STUN request (RFC 8489 §5): one that wants an answer.
+func isRequest(packet []byte) bool {
+	const magicCookie = 0x2112A442
+	return len(packet) >= 20 && binary.BigEndian.Uint16(packet)&0xC110 == 0 && binary.BigEndian.Uint32(packet[4:]) == magicCookie
+}
+
+// keptPacketConn is a UDP socket to a TURN server. It is forgotten when it is closed.
 type keptPacketConn struct {
 	net.PacketConn
-	kept *sockets
+	kept    *sockets
+	silence silence
+}
+
+// WriteTo sends a packet, unless it is a request and the server is silent.
+func (c *keptPacketConn) WriteTo(b []byte, to net.Addr) (int, error) {
+	if err := c.silence.allow(b, time.Now()); err != nil {
+		return 0, err
+	}
+	return c.PacketConn.WriteTo(b, to)
+}
+
+// ReadFrom receives a packet.
+func (c *keptPacketConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	n, from, err := c.PacketConn.ReadFrom(b)
+	if err == nil {
+		c.silence.heard()
+	}
+	return n, from, err
 }
 
 // Close closes the socket.
@@ -69,10 +135,28 @@ func (c *keptPacketConn) Close() error {
 	return c.PacketConn.Close()
 }
 
-// keptTCPConn is a TCP connection that is forgotten when it is closed.
+// keptTCPConn is a TCP connection to a TURN server. It is forgotten when it is closed.
 type keptTCPConn struct {
 	transport.TCPConn
-	kept *sockets
+	kept    *sockets
+	silence silence
+}
+
+// Write sends bytes, unless they are a request and the server is silent. pion writes each message at once.
+func (c *keptTCPConn) Write(b []byte) (int, error) {
+	if err := c.silence.allow(b, time.Now()); err != nil {
+		return 0, err
+	}
+	return c.TCPConn.Write(b)
+}
+
+// Read receives bytes.
+func (c *keptTCPConn) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	if n > 0 {
+		c.silence.heard()
+	}
+	return n, err
 }
 
 // Close closes the connection.
@@ -88,7 +172,7 @@ func (n *systemNet) ListenPacket(network, address string) (net.PacketConn, error
 		return nil, err
 	}
 	n.sockets.keep(conn)
-	return &keptPacketConn{conn, n.sockets}, nil
+	return &keptPacketConn{PacketConn: conn, kept: n.sockets}, nil
 }
 
 // DialTCP connects to a TURN server over TCP.
@@ -107,5 +191,5 @@ func (n *systemNet) DialTCP(network string, laddr, raddr *net.TCPAddr) (transpor
 		return nil, net.UnknownNetworkError(network)
 	}
 	n.sockets.keep(tcp)
-	return &keptTCPConn{tcp, n.sockets}, nil
+	return &keptTCPConn{TCPConn: tcp, kept: n.sockets}, nil
 }
