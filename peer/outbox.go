@@ -15,8 +15,8 @@ import (
 const (
 	postBatch  = proto.MaxPost    // envelopes per request
 	postBytes  = 192 << 10        // of envelopes per request, well below the frame limit
-	onBehalf   = 20 * time.Second // a direct message whose sender did not post it for so long is posted for them
-	outboxTick = 10 * time.Second
+	onBehalf   = 10 * time.Second // a direct message whose sender did not post it for so long is posted for them
+	outboxTick = 5 * time.Second
 	mostEpochs = 3 // new epochs that one go follows before it waits a little
 )
 

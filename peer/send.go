@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/parley-chat/parley/peer/local"
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
-// ErrNotReady says that a conversation has no key on this device yet.
-var ErrNotReady = errors.New("this conversation is not ready on this device yet: its key has not arrived")
+// ErrNotReady says that this account is not in a conversation, or that its key has not come to this device yet.
+var ErrNotReady = errors.New("this conversation is not ready on this device yet: it, or its key, has not arrived")
 
 // Draft is a message to be sent.
 type Draft struct {
@@ -40,11 +41,11 @@ func (c *Client) Send(ctx context.Context, d Draft) (Message, error) {
 		members []proto.ID
 	)
 	err := c.update(ctx, func(w *work) error {
-		r, err := w.room(d.Conversation)
-		if errors.Is(err, local.ErrNotFound) || err == nil && !r.isMember(c.Account()) {
-			return ErrNotReady
-		}
+		r, err := w.roomOrNew(d.Conversation)
 		if err != nil {
+			return err
+		}
+		if err := r.mayWrite(); err != nil {
 			return err
 		}
 		if m, err = r.sent(d); err == nil && m == nil {
@@ -92,9 +93,6 @@ func (r *room) sent(d Draft) (*local.Message, error) {
 
 // write makes a message of a draft and puts it into the outbox.
 func (r *room) write(d Draft) (*local.Message, error) {
-	if err := r.mayWrite(); err != nil {
-		return nil, err
-	}
 	if d.ID.IsZero() {
 		d.ID = proto.NewID()
 	}
@@ -113,9 +111,25 @@ func (r *room) write(d Draft) (*local.Message, error) {
 	return m, r.tellMessage(m)
 }
 
-// mayWrite holds sending while somebody's identity changed and nobody has decided.
+// mayWrite says whether this account is in the conversation; the pair with an accepted contact counts before its first commit
+// has come. It holds sending while somebody's identity changed and nobody has decided.
 func (r *room) mayWrite() error {
-	for _, account := range r.members() {
+	members := r.members()
+	if len(members) == 0 {
+		people, err := r.People()
+		if err != nil {
+			return err
+		}
+		for _, p := range people {
+			if p.State == pb.ContactState_CONTACT_STATE_ACCEPTED && p.Conversation == r.row.ID {
+				members = []proto.ID{p.Account, r.c.Account()}
+			}
+		}
+	}
+	if !slices.Contains(members, r.c.Account()) {
+		return ErrNotReady
+	}
+	for _, account := range members {
 		p, err := r.person(account)
 		if err != nil {
 			return err
