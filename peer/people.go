@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,14 +17,30 @@ type Contact struct {
 	Account      proto.ID
 	UserName     string
 	Nickname     string
-	State        string // asked (by us), asking (they do), accepted, none
-	Note         string
-	Conversation proto.ID // zero until accepted
+	State        string   // asked (by us), asking (they do), accepted, none
+	Note         string   // of the request
+	Conversation proto.ID `json:",omitzero"` // zero until accepted
 	Since        time.Time
-	Unread       uint64
+	Unread       uint64 // messages of theirs behind the read mark
 	Online       bool
 	// IdentityChanged holds sending until the person decided.
 	IdentityChanged bool
+}
+
+// States of a Contact.
+const (
+	ContactAsked    = "asked"  // by this account
+	ContactAsking   = "asking" // this account
+	ContactAccepted = "accepted"
+	ContactNone     = "none" // declined, withdrawn or removed
+)
+
+// Name is what a contact is called: nickname, else user name.
+func (c Contact) Name() string {
+	if c.Nickname != "" {
+		return c.Nickname
+	}
+	return c.UserName
 }
 
 // AmbiguousError says that a name fits several people.
@@ -44,33 +59,33 @@ var ErrNoSuchName = errors.New("nobody of that name")
 func contactState(s pb.ContactState) string {
 	switch s {
 	case pb.ContactState_CONTACT_STATE_ASKED:
-		return "asked"
+		return ContactAsked
 	case pb.ContactState_CONTACT_STATE_ASKING:
-		return "asking"
+		return ContactAsking
 	case pb.ContactState_CONTACT_STATE_ACCEPTED:
-		return "accepted"
+		return ContactAccepted
 	case pb.ContactState_CONTACT_STATE_NONE, pb.ContactState_CONTACT_STATE_UNSPECIFIED:
 	}
-	return "none"
+	return ContactNone
 }
 
-func (c *Client) contact(tx *local.Tx, p *local.Person) (Contact, error) {
+func (w *work) contact(p *local.Person) (Contact, error) {
 	contact := Contact{
 		Account: p.Account, UserName: p.UserName, Nickname: p.Nickname, State: contactState(p.State), Note: p.Note,
 		Conversation: p.Conversation, Since: timeOf(p.SinceMS), IdentityChanged: p.NewIdentity != nil,
 	}
-	if seen, ok := c.presence[p.Account]; ok {
+	if seen, ok := w.c.presence[p.Account]; ok {
 		contact.Online = seen.GetState() >= pb.PresenceState_PRESENCE_STATE_AWAY
 	}
 	if p.Conversation.IsZero() {
 		return contact, nil
 	}
-	conversation, err := tx.Conversation(p.Conversation)
+	row, err := w.Conversation(p.Conversation)
 	if errors.Is(err, local.ErrNotFound) {
 		return contact, nil
 	}
 	if err == nil {
-		contact.Unread = conversation.Unread
+		contact.Unread, err = w.Unread(row.ID, w.c.Account(), row.ReadSeq, countsBelow)
 	}
 	return contact, err
 }
@@ -78,20 +93,17 @@ func (c *Client) contact(tx *local.Tx, p *local.Person) (Contact, error) {
 func timeOf(ms uint64) time.Time { return time.UnixMilli(int64(min(ms, 1<<52))).UTC() } //nolint:gosec // capped
 
 // Contacts returns everybody who is or wants to be a contact.
-func (c *Client) Contacts(ctx context.Context) ([]Contact, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []Contact
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
-		people, err := tx.People()
+func (c *Client) Contacts(ctx context.Context) (all []Contact, err error) {
+	err = c.update(ctx, func(w *work) error {
+		people, err := w.People()
 		if err != nil {
 			return err
 		}
 		for _, p := range people {
-			if p.Account == c.profile.Account || p.State <= pb.ContactState_CONTACT_STATE_NONE {
+			if p.Account == c.Account() || p.State <= pb.ContactState_CONTACT_STATE_NONE {
 				continue
 			}
-			contact, err := c.contact(tx, p)
+			contact, err := w.contact(p)
 			if err != nil {
 				return err
 			}
@@ -156,7 +168,7 @@ func (c *Client) Ask(ctx context.Context, userName, note string) (Contact, error
 		}
 		return c.Accept(ctx, account)
 	}
-	err = c.change(ctx, &pb.Frame{Kind: &pb.Frame_AskContact{AskContact: &pb.AskContact{Account: account.Bytes(), Note: note}}})
+	err = c.request(ctx, &pb.Frame{Kind: &pb.Frame_AskContact{AskContact: &pb.AskContact{Account: account.Bytes(), Note: note}}})
 	if err != nil {
 		return Contact{}, err
 	}
@@ -169,7 +181,7 @@ func (c *Client) Accept(ctx context.Context, account proto.ID) (Contact, error) 
 	if err != nil {
 		return Contact{}, err
 	}
-	err = c.change(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{
+	err = c.request(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{
 		Account: account.Bytes(), Accept: true, FirstCommit: first,
 	}}})
 	if err != nil {
@@ -180,59 +192,32 @@ func (c *Client) Accept(ctx context.Context, account proto.ID) (Contact, error) 
 
 // Decline refuses somebody who asked.
 func (c *Client) Decline(ctx context.Context, account proto.ID) error {
-	return c.change(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{Account: account.Bytes()}}})
+	return c.request(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{Account: account.Bytes()}}})
 }
 
 func (c *Client) contactByID(ctx context.Context, account proto.ID) (contact Contact, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	err = c.store.Update(ctx, func(tx *local.Tx) error {
-		p, err := tx.Person(account)
+	err = c.update(ctx, func(w *work) error {
+		p, err := w.Person(account)
 		if err != nil {
 			return err
 		}
-		contact, err = c.contact(tx, p)
+		contact, err = w.contact(p)
 		return err
 	})
 	return contact, err
 }
 
-// change sends a request whose answer is what it changed in the account, and applies that.
-func (c *Client) change(ctx context.Context, f *pb.Frame) error {
-	answer, err := c.session.ask(ctx, f)
+// request sends a request whose answer is what it changed in the account, and applies that.
+func (c *Client) request(ctx context.Context, f *pb.Frame) error {
+	conn := c.session.current()
+	if conn == nil {
+		return ErrOffline
+	}
+	answer, err := conn.ask(ctx, f)
 	if err != nil {
 		return err
 	}
-	return c.applyChanges(ctx, answer.GetAccountChanges())
-}
-
-// applyChanges stores a page of account changes, then the pages after it.
-func (c *Client) applyChanges(ctx context.Context, changes *pb.AccountChanges) error {
-	for changes != nil {
-		if err := c.applyContacts(ctx, changes.GetContacts()); err != nil {
-			return err
-		}
-		if err := c.applyOwn(ctx, changes); err != nil {
-			return err
-		}
-		for _, state := range changes.GetConversations() {
-			if err := c.applyState(ctx, state); err != nil {
-				return err
-			}
-		}
-		if err := c.setAccountVersion(ctx, changes.GetVersion()); err != nil {
-			return err
-		}
-		if !changes.GetMore() {
-			return nil
-		}
-		answer, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{After: changes.GetVersion()}}})
-		if err != nil {
-			return err
-		}
-		changes = answer.GetAccountChanges()
-	}
-	return nil
+	return c.applyChanges(ctx, conn, answer.GetAccountChanges())
 }
 
 // applyContacts stores people, pins their identities and reads their device lists.
@@ -240,104 +225,50 @@ func (c *Client) applyContacts(ctx context.Context, contacts []*pb.Contact) erro
 	if len(contacts) == 0 {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var events []Event
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
+	return c.update(ctx, func(w *work) error {
 		for _, from := range contacts {
-			p, err := c.applyContact(tx, from)
+			p, err := w.applyContact(from)
+			if broken(err) {
+				return err
+			}
 			if err != nil {
-				events = append(events, ErrorEvent{Err: err})
+				w.tell(ErrorEvent{Err: err})
+			}
+			if p == nil {
 				continue
 			}
-			contact, err := c.contact(tx, p)
+			contact, err := w.contact(p)
 			if err != nil {
 				return err
 			}
-			events = append(events, ContactEvent{Contact: contact})
+			w.tell(ContactEvent{Contact: contact})
 		}
 		return nil
 	})
-	if err == nil {
-		c.events.emit(events...)
-	}
-	return err
 }
 
-func (c *Client) applyContact(tx *local.Tx, from *pb.Contact) (*local.Person, error) {
+// applyContact returns the person as stored, with an error too if only the device list was refused.
+func (w *work) applyContact(from *pb.Contact) (*local.Person, error) {
 	account, err := proto.IDFrom(from.GetProfile().GetAccount())
 	if err != nil {
 		return nil, fmt.Errorf("contact: %w", err)
 	}
-	p, err := tx.Person(account)
-	if errors.Is(err, local.ErrNotFound) {
-		p = &local.Person{Account: account}
-	} else if err != nil {
+	p, err := w.person(account)
+	if err != nil {
 		return nil, err
 	}
 	p.UserName, p.Nickname = from.GetProfile().GetUserName(), from.GetProfile().GetNickname()
 	p.State, p.Note, p.SinceMS = from.GetState(), from.GetNote(), from.GetSinceMs()
 	if from.GetState() == pb.ContactState_CONTACT_STATE_ACCEPTED {
-		p.Conversation = proto.PairID(c.profile.Account, account)
+		p.Conversation = proto.PairID(w.c.Account(), account)
 	}
 	if from.GetLinkJoin() != nil && p.IdentityKey == nil {
-		if p.IdentityKey, err = c.identityByInvitation(tx, account, from.GetLinkJoin()); err != nil {
+		if p.IdentityKey, err = w.identityByInvitation(account, from.GetLinkJoin()); err != nil {
 			return nil, err
 		}
 	}
-	if from.GetDeviceList() != nil {
-		if err := learnList(tx, p, from.GetDeviceList()); err != nil {
-			return nil, err
-		}
+	if err := w.SavePerson(p); err != nil || from.GetDeviceList() == nil {
+		return p, err
 	}
-	return p, tx.SavePerson(p)
-}
-
-// errIdentityChanged says that somebody's identity key is not the one pinned.
-var errIdentityChanged = errors.New("their identity changed: compare safety numbers before you go on")
-
-// learnList verifies a device list against what is pinned and known of p, and remembers it. p is
-// changed but not saved. An older list than known is refused: it could bring a revoked device back.
-func learnList(tx *local.Tx, p *local.Person, signed *pb.Signed) error {
-	list, err := proto.OpenDeviceList(signed)
-	if err != nil {
-		return fmt.Errorf("device list of %s: %w", p.DisplayName(), err)
-	}
-	if !bytes.Equal(list.GetAccount(), p.Account.Bytes()) {
-		return fmt.Errorf("device list of %s: it is somebody else's", p.DisplayName())
-	}
-	switch {
-	case p.IdentityKey == nil:
-		p.IdentityKey = list.GetIdentityKey()
-	case !bytes.Equal(p.IdentityKey, list.GetIdentityKey()):
-		p.NewIdentity = list.GetIdentityKey()
-		return errors.Join(fmt.Errorf("%s: %w", p.DisplayName(), errIdentityChanged), tx.SavePerson(p))
-	}
-	if p.List != nil {
-		known, err := proto.OpenDeviceList(p.List)
-		if err != nil {
-			return fmt.Errorf("device list of %s as stored: %w", p.DisplayName(), err)
-		}
-		switch {
-		case list.GetVersion() < known.GetVersion():
-			return fmt.Errorf("device list of %s: version %d is older than %d", p.DisplayName(), list.GetVersion(), known.GetVersion())
-		case list.GetVersion() == known.GetVersion() && list.Hash != known.Hash:
-			return fmt.Errorf("device list of %s: two different ones of version %d", p.DisplayName(), list.GetVersion())
-		case list.GetVersion() == known.GetVersion()+1:
-			if err := list.CheckSuccessor(known); err != nil {
-				return fmt.Errorf("device list of %s: %w", p.DisplayName(), err)
-			}
-		}
-	}
-	for _, d := range list.GetDevices() {
-		device, err := proto.IDFrom(d.GetDevice())
-		if err != nil {
-			return fmt.Errorf("device list of %s: %w", p.DisplayName(), err)
-		}
-		if err := tx.AddDeviceKey(local.DeviceKey{Account: p.Account, Device: device, SignKey: d.GetSignKey(), SealKey: d.GetSealKey()}); err != nil {
-			return err
-		}
-	}
-	p.ListVersion, p.List = list.GetVersion(), signed
-	return nil
+	return p, w.learnList(p, from.GetDeviceList())
 }

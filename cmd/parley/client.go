@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,7 +96,7 @@ func (r *registerCmd) Run(ctx context.Context, io stdio) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(io.out, "registered", r.User, p.Account)
+	_, err = fmt.Fprintln(io.out, "registered", r.User, p.Account())
 	return err
 }
 
@@ -116,7 +115,7 @@ func (l *loginCmd) Run(ctx context.Context, io stdio) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(io.out, "logged in as", l.User, p.Account)
+	_, err = fmt.Fprintln(io.out, "logged in as", l.User, p.Account())
 	return err
 }
 
@@ -280,108 +279,41 @@ func (s *sendCmd) Run(ctx context.Context, std stdio) error {
 		}
 		text = strings.TrimSuffix(string(b), "\n")
 	}
-	return s.with(ctx, func(c peer.Peer) error {
-		who, err := c.Resolve(ctx, s.Name)
-		if err != nil {
+	draft := peer.Draft{Text: text, ID: proto.NewID()}
+	for {
+		err := s.with(ctx, func(c peer.Peer) error { return s.send(ctx, c, draft, std) })
+		if !errors.Is(err, peer.ErrClosed) || ctx.Err() != nil {
 			return err
-		}
-		if who.Conversation.IsZero() {
-			return fmt.Errorf("%w: %s has not accepted yet", peer.ErrNoSuchName, who.Name())
-		}
-		m, err := c.SendText(ctx, who.Conversation, text)
-		if err != nil {
-			return err
-		}
-		wait, cancel := context.WithTimeout(ctx, s.Timeout)
-		defer cancel()
-		m, err = c.Wait(wait, m, peer.State(s.Wait))
-		if err != nil {
-			return err
-		}
-		if m.State == peer.StateFailed {
-			return errors.New(m.Failure)
-		}
-		if s.JSON {
-			return json.NewEncoder(std.out).Encode(m.Wire("message"))
-		}
-		return nil
-	})
+		} // the process that held the profile ended meanwhile; the same draft is not sent twice
+	}
 }
 
-type listenCmd struct {
-	profileFlags
-	JSON bool `help:"One JSON object per line and event."`
-	Read bool `help:"Mark what is shown as read."`
-}
-
-func (l *listenCmd) Run(ctx context.Context, io stdio) error {
-	opts, err := l.options()
+func (s *sendCmd) send(ctx context.Context, c peer.Peer, draft peer.Draft, std stdio) error {
+	who, err := c.Resolve(ctx, s.Name)
 	if err != nil {
 		return err
 	}
-	for ctx.Err() == nil {
-		if err := l.listen(ctx, io, opts); !errors.Is(err, peer.ErrClosed) {
-			return err
-		}
+	if who.Conversation.IsZero() {
+		return fmt.Errorf("%w: %s has not accepted yet", peer.ErrNoSuchName, who.Name())
+	}
+	draft.Conversation = who.Conversation
+	m, err := c.Send(ctx, draft)
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	m, err = c.Wait(wait, m, peer.State(s.Wait))
+	if err != nil {
+		return err
+	}
+	if m.State == peer.StateFailed {
+		return errors.New(m.Failure)
+	}
+	if s.JSON {
+		return json.NewEncoder(std.out).Encode(m.Wire("message"))
 	}
 	return nil
-}
-
-// listen shows events until ctx ends. It returns peer.ErrClosed when it worked through another process and that one let the
-// profile go.
-func (l *listenCmd) listen(ctx context.Context, io stdio, opts peer.Options) error {
-	c, err := peer.Connect(ctx, peer.Config{Options: opts, Program: "parley " + version, Logger: logger()})
-	if err != nil {
-		return err
-	}
-	sub := c.Subscribe()
-	defer sub.Cancel()
-	out := bufio.NewWriter(io.out)
-	for err == nil {
-		select {
-		case e, open := <-sub.C:
-			if open {
-				err = l.show(ctx, c, out, e)
-			} else {
-				<-c.Ended()
-				err = c.Err()
-			}
-		case <-c.Ended():
-			err = c.Err()
-		case <-ctx.Done():
-			return c.Close()
-		}
-	}
-	return errors.Join(err, c.Close())
-}
-
-func (l *listenCmd) show(ctx context.Context, c peer.Peer, out *bufio.Writer, e peer.Event) error {
-	if m, ok := shownMessage(e); ok && l.Read && !m.Own && m.Seq > 0 {
-		if err := c.MarkRead(ctx, m.Conversation, m.Seq); err != nil && !errors.Is(err, peer.ErrOffline) {
-			return err
-		}
-	}
-	if l.JSON {
-		if w, ok := peer.Wire(e); ok {
-			if err := json.NewEncoder(out).Encode(w); err != nil {
-				return err
-			}
-		}
-	} else if m, ok := e.(peer.MessageEvent); ok {
-		_, _ = fmt.Fprintf(out, "%s %s: %s\n", m.Message.Time.Local().Format("15:04"), m.Message.From, m.Message.Text)
-	}
-	return out.Flush()
-}
-
-// shownMessage is the message of an event that may have brought its number: of one that came directly it comes later.
-func shownMessage(e peer.Event) (peer.Message, bool) {
-	switch e := e.(type) {
-	case peer.MessageEvent:
-		return e.Message, true
-	case peer.StateEvent:
-		return e.Message, true
-	}
-	return peer.Message{}, false
 }
 
 type historyCmd struct {
