@@ -280,6 +280,7 @@ type failure struct {
 var failureKinds = map[string]error{ //nolint:gochecknoglobals // a table
 	"no-such-name": ErrNoSuchName, "offline": ErrOffline, "unreachable": ErrUnreachable, "signed-out": ErrSignedOut,
 	"superseded": ErrSuperseded, "closed": ErrClosed, "timeout": context.DeadlineExceeded, "not-ready": ErrNotReady,
+	"no-contact": ErrNoContact,
 }
 
 func failureOf(err error) *failure {
