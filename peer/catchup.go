@@ -211,18 +211,22 @@ func (c *Client) nowOnline(cu *catchUp) {
 // fetch syncs a conversation and notes how that went.
 func (cu *catchUp) fetch(ctx context.Context, id proto.ID) {
 	err := cu.sync(ctx, id)
+	gone := proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND)
+	if gone {
+		err = cu.c.missing(ctx, id)
+	}
 	cu.mu.Lock()
 	defer cu.mu.Unlock()
 	delete(cu.greeting, id)
+	if gone { // nothing changes that before the account does
+		cu.due = slices.DeleteFunc(cu.due, func(other proto.ID) bool { return other == id })
+	}
 	switch {
 	case err == nil:
 		cu.c.kick()
 		return
 	case ctx.Err() != nil || errors.Is(err, ErrOffline):
 		return
-	case proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND):
-		cu.due = slices.DeleteFunc(cu.due, func(other proto.ID) bool { return other == id }) // nothing changes that on this connection
-		err = errNoConversation
 	}
 	t := cu.trouble[id]
 	if t == nil {
@@ -233,6 +237,18 @@ func (cu *catchUp) fetch(ctx context.Context, id proto.ID) {
 	}
 	t.tries++
 	t.notBefore = time.Now().Add(backoff(t.tries))
+}
+
+// missing is what to tell of a conversation that the server does not show: nothing, if it is with somebody who is no contact
+// any more.
+func (c *Client) missing(ctx context.Context, id proto.ID) error {
+	return c.update(ctx, func(w *work) error {
+		p, err := w.pairWith(id)
+		if err == nil && p != nil && p.State == pb.ContactState_CONTACT_STATE_ACCEPTED {
+			err = errNoConversation
+		}
+		return err
+	})
 }
 
 var errNoConversation = errors.New("the server does not have this conversation: what is here stays here; add the contact again to go on")

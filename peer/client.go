@@ -135,6 +135,9 @@ func newClient(ctx context.Context, cfg Config, p *Profile) (*Client, error) {
 func (c *Client) start() {
 	c.tasks.start(func() {
 		c.endErr = c.session.run(c.run)
+		c.mu.Lock()
+		c.online, c.catching = false, nil
+		c.mu.Unlock()
 		close(c.ended)
 		c.events.close()
 	})
@@ -207,6 +210,9 @@ func (c *Client) checkConnection() {
 
 // WaitOnline blocks until the server is reached and this device has everything it had.
 func (c *Client) WaitOnline(ctx context.Context) error {
+	if c.isOnline() {
+		return nil
+	}
 	sub := c.events.watch()
 	defer sub.Cancel()
 	var last error

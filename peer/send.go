@@ -14,6 +14,9 @@ import (
 // ErrNotReady says that this account is not in a conversation, or that its key has not come to this device yet.
 var ErrNotReady = errors.New("this conversation is not ready on this device yet: it, or its key, has not arrived")
 
+// ErrNoContact says that somebody is no contact (any more), so that nothing can be sent to them.
+var ErrNoContact = errors.New("not a contact any more: ask again")
+
 // Draft is a message to be sent.
 type Draft struct {
 	Conversation proto.ID
@@ -30,7 +33,7 @@ func (c *Client) SendText(ctx context.Context, conversation proto.ID, text strin
 
 // Send puts a message into the conversation. When it returns the message is durable on this device
 // and goes out by itself: to open links at once, to the relay as soon as that is reached. ErrNotReady says that this account
-// is not (yet) a member.
+// is not (yet) a member, ErrNoContact that the other is no contact any more.
 func (c *Client) Send(ctx context.Context, d Draft) (Message, error) {
 	if err := d.check(); err != nil {
 		return Message{}, err
@@ -111,22 +114,20 @@ func (r *room) write(d Draft) (*local.Message, error) {
 	return m, r.tellMessage(m)
 }
 
-// mayWrite says whether this account is in the conversation; the pair with an accepted contact counts before its first commit
-// has come. It holds sending while somebody's identity changed and nobody has decided.
+// mayWrite says whether this account is in the conversation, and for a pair, that the other is a contact; that counts before the
+// pair's first commit has come. It holds sending while somebody's identity changed and nobody has decided.
 func (r *room) mayWrite() error {
-	members := r.members()
-	if len(members) == 0 {
-		people, err := r.People()
-		if err != nil {
-			return err
-		}
-		for _, p := range people {
-			if p.State == pb.ContactState_CONTACT_STATE_ACCEPTED && p.Conversation == r.row.ID {
-				members = []proto.ID{p.Account, r.c.Account()}
-			}
-		}
+	other, err := r.pairWith(r.row.ID)
+	if err != nil {
+		return err
 	}
-	if !slices.Contains(members, r.c.Account()) {
+	members := r.members()
+	switch {
+	case other != nil && other.State != pb.ContactState_CONTACT_STATE_ACCEPTED:
+		return fmt.Errorf("%s: %w", other.DisplayName(), ErrNoContact)
+	case other != nil && len(members) == 0:
+		members = []proto.ID{other.Account, r.c.Account()}
+	case !slices.Contains(members, r.c.Account()):
 		return ErrNotReady
 	}
 	for _, account := range members {
@@ -139,6 +140,20 @@ func (r *room) mayWrite() error {
 		}
 	}
 	return nil
+}
+
+// pairWith is the other person of a pair, nil if the conversation is none that this device knows as one.
+func (w *work) pairWith(id proto.ID) (*local.Person, error) {
+	people, err := w.People()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range people {
+		if p.Conversation == id {
+			return p, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nobody, and that is no error
 }
 
 // mustRekey says that the epoch in force is to be replaced before anything is sealed.

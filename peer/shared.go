@@ -187,26 +187,26 @@ type (
 
 func (s *shared) routes() http.Handler {
 	c, mux := s.c, http.NewServeMux()
-	route(mux, "account", func(context.Context, nothing) (proto.ID, error) { return c.Account(), nil })
-	route(mux, "online", func(ctx context.Context, _ nothing) (nothing, error) { return nothing{}, c.WaitOnline(ctx) })
-	route(mux, "contacts", func(ctx context.Context, _ nothing) ([]Contact, error) { return c.Contacts(ctx) })
-	route(mux, "resolve", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Resolve(ctx, a.Name) })
-	route(mux, "ask", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Ask(ctx, a.Name, a.Note) })
-	route(mux, "join", func(ctx context.Context, a nameArgs) (Contact, error) { return c.AcceptInvitation(ctx, a.Name) })
-	route(mux, "accept", func(ctx context.Context, a accountArgs) (Contact, error) { return c.Accept(ctx, a.Account) })
-	route(mux, "decline", func(ctx context.Context, a accountArgs) (nothing, error) {
+	route(s, mux, "account", func(context.Context, nothing) (proto.ID, error) { return c.Account(), nil })
+	route(s, mux, "online", func(ctx context.Context, _ nothing) (nothing, error) { return nothing{}, c.WaitOnline(ctx) })
+	route(s, mux, "contacts", func(ctx context.Context, _ nothing) ([]Contact, error) { return c.Contacts(ctx) })
+	route(s, mux, "resolve", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Resolve(ctx, a.Name) })
+	route(s, mux, "ask", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Ask(ctx, a.Name, a.Note) })
+	route(s, mux, "join", func(ctx context.Context, a nameArgs) (Contact, error) { return c.AcceptInvitation(ctx, a.Name) })
+	route(s, mux, "accept", func(ctx context.Context, a accountArgs) (Contact, error) { return c.Accept(ctx, a.Account) })
+	route(s, mux, "decline", func(ctx context.Context, a accountArgs) (nothing, error) {
 		return nothing{}, c.Decline(ctx, a.Account)
 	})
-	route(mux, "invite", func(ctx context.Context, a inviteArgs) (Invitation, error) { return c.Invite(ctx, a.Life, a.Uses) })
-	route(mux, "send", func(ctx context.Context, d Draft) (Message, error) { return c.Send(ctx, d) })
-	route(mux, "retry", func(ctx context.Context, a messageArgs) (nothing, error) { return nothing{}, c.Retry(ctx, a.Message) })
-	route(mux, "wait", func(ctx context.Context, a waitArgs) (Message, error) { return c.Wait(ctx, a.Message, a.Level) })
-	route(mux, "history", func(ctx context.Context, a historyArgs) ([]Message, error) {
+	route(s, mux, "invite", func(ctx context.Context, a inviteArgs) (Invitation, error) { return c.Invite(ctx, a.Life, a.Uses) })
+	route(s, mux, "send", func(ctx context.Context, d Draft) (Message, error) { return c.Send(ctx, d) })
+	route(s, mux, "retry", func(ctx context.Context, a messageArgs) (nothing, error) { return nothing{}, c.Retry(ctx, a.Message) })
+	route(s, mux, "wait", func(ctx context.Context, a waitArgs) (Message, error) { return c.Wait(ctx, a.Message, a.Level) })
+	route(s, mux, "history", func(ctx context.Context, a historyArgs) ([]Message, error) {
 		return c.History(ctx, a.Conversation, a.Options)
 	})
-	route(mux, "arrived", func(ctx context.Context, a arrivedArgs) ([]Message, error) { return c.Arrived(ctx, a.After, a.Limit) })
-	route(mux, "last", func(ctx context.Context, _ nothing) (int64, error) { return c.LastArrival(ctx) })
-	route(mux, "read", func(ctx context.Context, a readArgs) (nothing, error) {
+	route(s, mux, "arrived", func(ctx context.Context, a arrivedArgs) ([]Message, error) { return c.Arrived(ctx, a.After, a.Limit) })
+	route(s, mux, "last", func(ctx context.Context, _ nothing) (int64, error) { return c.LastArrival(ctx) })
+	route(s, mux, "read", func(ctx context.Context, a readArgs) (nothing, error) {
 		return nothing{}, c.MarkRead(ctx, a.Conversation, a.Seq)
 	})
 	mux.HandleFunc("GET /events", s.events)
@@ -219,7 +219,7 @@ type answer struct {
 	Error  *failure        `json:",omitempty"`
 }
 
-func route[In, Out any](mux *http.ServeMux, name string, f func(context.Context, In) (Out, error)) {
+func route[In, Out any](s *shared, mux *http.ServeMux, name string, f func(context.Context, In) (Out, error)) {
 	mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
 		var (
 			in  In
@@ -231,6 +231,9 @@ func route[In, Out any](mux *http.ServeMux, name string, f func(context.Context,
 			if result, err = f(r.Context(), in); err == nil {
 				out.Result, err = json.Marshal(result)
 			}
+		}
+		if err != nil && s.c.run.Err() != nil { // whatever it is, it comes from Close
+			err = fmt.Errorf("%w: %w", ErrClosed, err)
 		}
 		if err != nil {
 			out = answer{Error: failureOf(err)}
@@ -280,6 +283,7 @@ type failure struct {
 var failureKinds = map[string]error{ //nolint:gochecknoglobals // a table
 	"no-such-name": ErrNoSuchName, "offline": ErrOffline, "unreachable": ErrUnreachable, "signed-out": ErrSignedOut,
 	"superseded": ErrSuperseded, "closed": ErrClosed, "timeout": context.DeadlineExceeded, "not-ready": ErrNotReady,
+	"no-contact": ErrNoContact,
 }
 
 func failureOf(err error) *failure {
@@ -290,6 +294,10 @@ func failureOf(err error) *failure {
 	var ambiguous *AmbiguousError
 	if errors.As(err, &ambiguous) {
 		f.Kind, f.Name, f.Candidates = "ambiguous", ambiguous.Name, ambiguous.Candidates
+		return f
+	}
+	if errors.Is(err, ErrClosed) { // before anything that it may wrap
+		f.Kind = "closed"
 		return f
 	}
 	for kind, known := range failureKinds {
