@@ -22,7 +22,7 @@ class StrangerError extends Error {}
 // Times in milliseconds.
 const BACKOFF = 500;
 const BACKOFF_MOST = 30_000;
-/** A handshake that is refused shows no status to a page: it renews the session, but not more often than this. */
+/** A refused handshake shows no status to a page: it renews the session; again only after so long if that was in vain. */
 const RENEW_EVERY = 5 * 60_000;
 /** Frames that wait to be handled; beyond that the connection is cut and sync brings the rest. */
 const MOST_PUSHES = 512;
@@ -62,7 +62,7 @@ export class Socket {
   #greeted = false;
   #handling: Promise<void> = Promise.resolve(); // pushes, one after the other
   #waiting = 0; // pushes not handled yet
-  #renewed: Stopwatch | null = null;
+  #renewed: Stopwatch | null = null; // since the session was renewed, and no connection opened
   #closed = false;
   #wake: (() => void) | null = null;
 
@@ -138,8 +138,8 @@ export class Socket {
       const code = await this.#serve();
       if (code === Refusal.superseded || code === Refusal.refused) return "superseded";
       if (code === Refusal.sessionOver) return "renew";
-      const renewedLately = this.#renewed !== null && this.#renewed.elapsed < RENEW_EVERY;
-      return code === 0 && !renewedLately ? "renew" : "again";
+      const inVain = this.#renewed !== null && this.#renewed.elapsed < RENEW_EVERY;
+      return code === 0 && !inVain ? "renew" : "again";
     } catch (e) {
       if (e instanceof SignedOutError) return "signed-out";
       if (e instanceof StrangerError) return "renew";
@@ -181,6 +181,7 @@ export class Socket {
     const { account, device } = this.#cfg.self;
     if (!equal(value.account, account) || !equal(value.device, device)) throw new StrangerError();
     this.#greeted = true;
+    this.#renewed = null;
     // Pushes that come meanwhile wait behind what the greeting brings.
     const done = this.#handling.then(() => this.#cfg.welcome(value));
     this.#handling = done.catch(() => undefined);

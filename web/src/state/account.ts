@@ -221,7 +221,7 @@ async function newAccountKey() {
   return { seed, publicKey: (await importSealPair(seed)).publicKey };
 }
 
-interface OpenAccount {
+export interface OpenAccount {
   readonly grant: LoginGrant;
   readonly master: Uint8Array;
   readonly ring: KeyRing;
@@ -230,7 +230,7 @@ interface OpenAccount {
 }
 
 /** Proves the password to the server and opens what it returns. */
-async function openAccount(rest: Rest, base: string, user: string, password: string): Promise<OpenAccount> {
+export async function openAccount(rest: Rest, base: string, user: string, password: string): Promise<OpenAccount> {
   const params = await rest.call(
     "POST",
     "/api/v1/login/params",

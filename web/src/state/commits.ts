@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { equal } from "../wire/bytes.ts";
+import { type Bytes, equal } from "../wire/bytes.ts";
 import { Chain } from "../wire/chain.ts";
 import { type Commit, createPair, rekey, type Signer } from "../wire/commit.ts";
 import { forbidden } from "../wire/errors.ts";
@@ -24,15 +24,15 @@ export function chainHere(core: Core, row: StoredConversation): Chain {
 }
 
 /**
- * Checks a commit against the chain and takes its epoch key. Resolves to whether the key is there now; without one the
- * members have to be asked. A grant that does not open is reported: it leaves the commit in force.
+ * Checks a commit against the chain and takes its epoch key. Resolves to the commit's hash, and whether the key is there
+ * now; without one the members have to be asked. A grant that does not open is reported: it leaves the commit in force.
  */
 export async function storeCommit(
   s: Step,
   row: StoredConversation,
   e: CommitEvent,
   report: (wrong: unknown) => void,
-): Promise<boolean> {
+): Promise<{ hash: Bytes; keyed: boolean }> {
   const chain = chainHere(s.core, row);
   const commit = await chain.check(signedOrEmpty(e.commit), s.core.lookup);
   pinMembers(s, commit);
@@ -42,7 +42,7 @@ export async function storeCommit(
   row.kind = commit.message.kind;
   row.needsEpoch = false;
   s.saveEpoch(epochOf(commit, e.grant));
-  return unlock(s, row.id as ID, commit.message.epoch, report);
+  return { hash: commit.hash, keyed: await unlock(s, row.id as ID, commit.message.epoch, report) };
 }
 
 /** Checks the identity keys that a commit names against those pinned, and pins new ones. */

@@ -67,7 +67,7 @@ async function storeAll(
     try {
       if (seq <= last || seq > through) throw malformed("an event out of order");
       last = seq;
-      await storeEvent(s, row, e, out);
+      row.mark = { seq, hash: await storeEvent(s, row, e, out) };
     } catch (error) {
       if (error instanceof UnknownDeviceError && !fetched.has(error.account)) throw error;
       out.refused.push(error);
@@ -75,17 +75,18 @@ async function storeAll(
   }
 }
 
-async function storeEvent(s: Step, row: StoredConversation, e: Event, out: Stored): Promise<void> {
+/** Resolves to the event's hash. */
+async function storeEvent(s: Step, row: StoredConversation, e: Event, out: Stored): Promise<Bytes> {
   const report = (wrong: unknown): number => out.refused.push(wrong);
   switch (e.kind.case) {
     case "commit": {
-      if (await storeCommit(s, row, e.kind.value, report)) await openSealed(s, row.id, report);
+      const { hash, keyed } = await storeCommit(s, row, e.kind.value, report);
+      if (keyed) await openSealed(s, row.id, report);
       else out.missing.push(chainHere(s.core, row).epoch);
-      return;
+      return hash;
     }
     case "envelope":
-      await storeEnvelope(s, row, e.kind.value, Number(e.seq), Number(e.relayMs));
-      return;
+      return storeEnvelope(s, row, e.kind.value, Number(e.seq), Number(e.relayMs));
     default:
       throw malformed("an event of a kind that needs a newer Parley");
   }
@@ -103,14 +104,14 @@ async function verify(s: Step, row: StoredConversation, e: Envelope): Promise<He
   return h;
 }
 
-/** Stores the relay's copy of a message. It wins over a direct copy that differs. */
+/** Stores the relay's copy of a message, which wins over a direct copy that differs; resolves to its hash. */
 async function storeEnvelope(
   s: Step,
   row: StoredConversation,
   e: Envelope,
   seq: number,
   relayMS: number,
-): Promise<void> {
+): Promise<Bytes> {
   const h = await verify(s, row, e);
   const hash = await envelopeHash(e);
   const known = await s.message(row.id, idFrom(h.device), idFrom(h.id));
@@ -137,6 +138,7 @@ async function storeEnvelope(
   count(row, m);
   if (m.device === s.core.device) row.counter = Math.max(row.counter, m.counter); // an older copy of this browser came back
   if (known === null) noteArrival(s, row, m);
+  return hash;
 }
 
 /** Whether the content of a message is here. */

@@ -66,6 +66,7 @@ export interface StoredConversation {
   kind: number;
   through: number; // everything up to this number is stored here
   head: number;
+  mark: { readonly seq: number; readonly hash: Bytes } | null; // the newest event that verified: which log was read
   needsEpoch: boolean;
   seen: number; // everything up to this arrival was on the screen, with a number or without
   readSeq: number;

@@ -158,6 +158,7 @@ function newConversation(id: string): StoredConversation {
     kind: 0,
     through: 0,
     head: 0,
+    mark: null,
     needsEpoch: false,
     seen: 0,
     readSeq: 0,

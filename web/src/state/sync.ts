@@ -1,6 +1,5 @@
 import { create } from "@bufbuild/protobuf";
 import { type FrameKind, OfflineError } from "../net/connection.ts";
-import type { Bytes } from "../wire/bytes.ts";
 import { Chain } from "../wire/chain.ts";
 import { hasCode, malformed } from "../wire/errors.ts";
 import { type ID, idBytes, idFrom } from "../wire/ids.ts";
@@ -147,24 +146,19 @@ export class Sync {
     }
   }
 
+  /** Asks for what follows on a number, and names what this device read there: the relay says if that is not in its log. */
   async #page(id: string, after: number): Promise<Page> {
     const request = create(SyncSchema, { conversation: idBytes(id as ID), after: BigInt(after), limit: MAX_PAGE });
-    const known = await this.#newestUpTo(id, after);
-    if (known !== null) {
-      request.knownSeq = BigInt(known.seq);
-      request.knownHash = known.hash;
+    const mark = this.#core.conversations.get(id)?.mark ?? null;
+    if (mark !== null) {
+      request.knownSeq = BigInt(mark.seq);
+      request.knownHash = mark.hash;
     }
     const page = await this.#cfg.ask({ case: "sync", value: request }, "page");
-    if (page.diverged && known === null) throw malformed("the relay denies what was not said");
+    if (after > 0)
+      page.diverged ||= Number(page.headSeq) < after; // its end is gone, with whatever stood there
+    else if (page.diverged) throw malformed("the relay denies what was not said");
     return page;
-  }
-
-  /** What proves to the relay which log this device has read: the newest message up to a number. */
-  async #newestUpTo(id: string, seq: number): Promise<{ seq: number; hash: Bytes } | null> {
-    const range = IDBKeyRange.bound([id, 0], [id, seq]);
-    let cursor = await this.#core.db.transaction("messages").store.index("place").openCursor(range, "prev");
-    for (; cursor !== null; cursor = await cursor.continue()) if (cursor.value.seq > 0) return cursor.value;
-    return null;
   }
 
   /** Stores events; keys of devices that are not known yet are fetched first. */
@@ -336,6 +330,7 @@ export function readAnew(s: Step, id: string): void {
   const row = s.conversationOrNew(id);
   row.through = 0;
   row.head = 0;
+  row.mark = null;
   row.readSeq = 0; // the relay tells what it knows of
   row.cursors = {};
   row.counters = {};

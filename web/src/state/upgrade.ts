@@ -1,5 +1,5 @@
 import type { IDBPDatabase, IDBPTransaction, StoreNames } from "idb";
-import { Meta, type Schema, type StoredCounter, type StoredMessage } from "./records.ts";
+import { Meta, type Schema, type StoredConversation, type StoredCounter, type StoredMessage } from "./records.ts";
 
 type Change = IDBPTransaction<Schema, StoreNames<Schema>[], "versionchange">;
 
@@ -28,15 +28,22 @@ async function second(db: IDBPDatabase<Schema>, tx: Change): Promise<void> {
   db.createObjectStore("intents", { keyPath: "id" });
   tx.objectStore("messages").createIndex("standing", ["conversation", "status", "arrival"]);
   const counters: Record<string, Record<string, StoredCounter>> = {};
+  const marks: Record<string, StoredConversation["mark"]> = {};
   let message = await tx.objectStore("messages").openCursor();
   for (; message !== null; message = await message.continue()) {
     const m = message.value;
     if (m.seq > 0) note(counters, m);
+    if (m.seq > (marks[m.conversation]?.seq ?? 0)) marks[m.conversation] = { seq: m.seq, hash: m.hash };
     await message.update({ ...m, after: 0, replaced: false });
   }
   let row = await tx.objectStore("conversations").openCursor();
   for (; row !== null; row = await row.continue())
-    await row.update({ ...row.value, replay: null, counters: counters[row.value.id] ?? {} });
+    await row.update({
+      ...row.value,
+      mark: marks[row.value.id] ?? null,
+      replay: null,
+      counters: counters[row.value.id] ?? {},
+    });
   let person = await tx.objectStore("people").openCursor();
   for (; person !== null; person = await person.continue()) await person.update({ ...person.value, admin: false });
   await tx.objectStore("meta").delete(Meta.accountVersion); // the server tells again, own devices too
