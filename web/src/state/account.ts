@@ -43,7 +43,7 @@ import { newSealingKey } from "../wire/seal.ts";
 import { importSeed, newIdentity, newSigningPair, signedOrEmpty, signMessage } from "../wire/sign.ts";
 import { Label } from "../wire/tuple.ts";
 import { sealAccountKey, sealIdentity } from "./core.ts";
-import type { Profile } from "./db.ts";
+import type { Profile } from "./records.ts";
 
 const KEY_BYTES = 32;
 
@@ -101,8 +101,7 @@ async function newDevice(): Promise<{
 }
 
 /** The name that the list of devices shows for this browser. */
-function deviceName(): string {
-  const agent = navigator.userAgent;
+export function deviceName(agent: string): string {
   const browser = /Firefox\//.test(agent)
     ? "Firefox"
     : /Edg\//.test(agent)
@@ -148,6 +147,7 @@ export interface NewAccount {
   readonly password: string;
   readonly setup: string;
   readonly place: string;
+  readonly deviceName: string;
   readonly inviter: Inviter | null;
 }
 
@@ -179,7 +179,7 @@ export async function register(rest: Rest, base: string, a: NewAccount): Promise
     user: userName,
     nickname,
     deviceList: signed,
-    deviceName: deviceName(),
+    deviceName: a.deviceName,
     setup: a.setup,
     serverName: a.place,
   });
@@ -221,7 +221,7 @@ async function newAccountKey() {
   return { seed, publicKey: (await importSealPair(seed)).publicKey };
 }
 
-interface OpenAccount {
+export interface OpenAccount {
   readonly grant: LoginGrant;
   readonly master: Uint8Array;
   readonly ring: KeyRing;
@@ -230,7 +230,7 @@ interface OpenAccount {
 }
 
 /** Proves the password to the server and opens what it returns. */
-async function openAccount(rest: Rest, base: string, user: string, password: string): Promise<OpenAccount> {
+export async function openAccount(rest: Rest, base: string, user: string, password: string): Promise<OpenAccount> {
   const params = await rest.call(
     "POST",
     "/api/v1/login/params",
@@ -250,7 +250,13 @@ async function openAccount(rest: Rest, base: string, user: string, password: str
 }
 
 /** Adds this browser as a device of an account: the password opens the key ring, whose identity signs the longer list. */
-export async function logIn(rest: Rest, base: string, userName: string, password: string): Promise<Opened> {
+export async function logIn(
+  rest: Rest,
+  base: string,
+  userName: string,
+  password: string,
+  deviceName: string,
+): Promise<Opened> {
   const user = foldUserName(userName);
   const a = await openAccount(rest, base, user, password);
   const device = await newDevice();
@@ -267,7 +273,7 @@ export async function logIn(rest: Rest, base: string, userName: string, password
     ticket: a.grant.ticket,
     deviceList: list,
     newDevice: device.keys.device,
-    deviceName: deviceName(),
+    deviceName,
   });
   await rest.call("PUT", "/api/v1/devices", SessionOpenedSchema, body(UpdateDevicesSchema, request));
   return {

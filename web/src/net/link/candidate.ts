@@ -83,11 +83,14 @@ export function usable(line: string, loopback: boolean): boolean {
   return (kind === "host" && /^[^.\s]+\.local$/i.test(address)) || allowed(address, loopback);
 }
 
-/** Takes the candidate lines out of an SDP, so that they go through the same checks as trickled ones. */
+/**
+ * Takes the candidate lines out of an SDP, so that they go through the same checks as trickled ones. Lines that end
+ * otherwise than in CR LF count too: browsers read them.
+ */
 export function splitCandidates(sdp: string): { sdp: string; lines: string[] } {
   const lines: string[] = [];
-  const kept = sdp.split("\r\n").filter((l) => {
-    if (!l.startsWith("a=candidate:")) return l !== "a=end-of-candidates";
+  const kept = sdp.split(/\r\n|\r|\n/).filter((l) => {
+    if (!/^a=candidate:/i.test(l)) return l !== "a=end-of-candidates";
     lines.push(l.slice(2));
     return false;
   });
