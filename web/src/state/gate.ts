@@ -11,7 +11,7 @@ import { Engine } from "./engine.ts";
 import { command, commandError } from "./failures.ts";
 import { learnList } from "./people.ts";
 import { TabSession } from "./tabs.ts";
-import { CommandError, type Gate, type Session } from "./types.ts";
+import { CommandError, type Gate, type OpenInvitation, type Session } from "./types.ts";
 
 const PROFILE = "profile";
 
@@ -69,10 +69,11 @@ export class BrowserGate implements Gate {
     });
   }
 
-  openInvitation(code: string, secret: string): Promise<{ inviter: string; place: string; usable: boolean }> {
+  openInvitation(code: string, secret: string): Promise<OpenInvitation> {
     return command(async () => {
       const [inviter, server] = await Promise.all([this.#inviter(code, secret), this.server()]);
-      return { inviter: inviter.nickname, place: server.name, usable: inviter.usable };
+      const { account, nickname, usable, usesLeft, expires } = inviter;
+      return { account, inviter: nickname, place: server.name, usable, usesLeft, expires };
     });
   }
 
