@@ -115,6 +115,13 @@ export async function type(page: Page, name: string, text: string): Promise<void
   await page.type(id(name), text);
 }
 
+/** Types over what a field holds. */
+export async function replace(page: Page, name: string, text: string): Promise<void> {
+  await page.waitForSelector(id(name), { timeout: 20_000 });
+  await page.$eval(id(name), (field) => (field as HTMLInputElement).select());
+  await page.type(id(name), text);
+}
+
 /** A message as the page shows it. */
 export interface Shown {
   readonly text: string;
@@ -159,8 +166,8 @@ export async function setUp(
   password: string,
 ): Promise<Page> {
   const page = await device.page(`${server.url}/setup#${server.setup}`);
-  await type(page, "setup-user", user);
   await type(page, "setup-name", name);
+  await replace(page, "setup-user", user);
   await type(page, "setup-password", password);
   await click(page, "setup-submit");
   await page.waitForSelector('nav a[href="/people"]', { timeout: 20_000 });

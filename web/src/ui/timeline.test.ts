@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { MessageView } from "../state/types.ts";
-import { firstUnread, groupPause, type Item, incomingAfter, lastAbove, layOut, reuse } from "./timeline.ts";
+import { firstIncoming, firstUnread, groupPause, type Item, incomingAfter, layOut, reuse } from "./timeline.ts";
 
 const noon = new Date(2026, 10, 24, 12).getTime();
 
@@ -105,10 +105,11 @@ describe("incomingAfter", () => {
   });
 });
 
-describe("lastAbove", () => {
-  it("finds the last index of a prefix", () => {
-    for (let length = 0; length <= 5; length++) {
-      for (let prefix = 0; prefix <= length; prefix++) expect(lastAbove(length, (i) => i < prefix)).toBe(prefix - 1);
-    }
+describe("firstIncoming", () => {
+  it("is what somebody else wrote first after a message", () => {
+    const messages = [message("1", 0), message("2", 1, { own: true }), message("3", 2), message("4", 3)];
+    expect(firstIncoming(messages, "1")).toBe("3");
+    expect(firstIncoming(messages, "4")).toBe("");
+    expect(firstIncoming(messages, "")).toBe("1");
   });
 });

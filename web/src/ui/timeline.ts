@@ -62,22 +62,16 @@ export function firstUnread(messages: readonly MessageView[], readSeq: number): 
   return messages.find((message) => !message.own && message.seq > readSeq)?.key ?? "";
 }
 
+/** The key of the first message of somebody else after the one with this key, or "". */
+export function firstIncoming(messages: readonly MessageView[], key: string): string {
+  const from = messages.findIndex((message) => message.key === key);
+  return messages.slice(from + 1).find((message) => !message.own)?.key ?? "";
+}
+
 /** How many messages of others stand after the message with this key; all of them when it is not there. */
 export function incomingAfter(messages: readonly MessageView[], key: string): number {
   const from = messages.findIndex((message) => message.key === key);
   return messages.slice(from + 1).filter((message) => !message.own).length;
-}
-
-/** The last index for which a test holds that holds up to some index and not after it; -1 when it never does. */
-export function lastAbove(count: number, holds: (index: number) => boolean): number {
-  let low = -1;
-  let high = count;
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (holds(middle)) low = middle;
-    else high = middle;
-  }
-  return low;
 }
 
 function breaks(before: MessageView, after: MessageView, firstNew: string): boolean {
