@@ -103,7 +103,8 @@ export class Device {
   }
 }
 
-const id = (name: string): string => `[data-testid="${name}"]`;
+/** The selector of what carries a test id. */
+export const id = (name: string): string => `[data-testid="${name}"]`;
 
 export async function click(page: Page, name: string): Promise<void> {
   await page.waitForSelector(`${id(name)}:not([disabled])`, { timeout: 20_000 });

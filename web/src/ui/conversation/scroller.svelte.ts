@@ -145,15 +145,15 @@ export class Scroller {
     if (!same || drawn.above !== above || drawn.below !== below) this.drawn = { items, above, below };
   }
 
-  /** Notes the highest line on the screen and where it is. */
+  /** Notes the highest message on the screen and where it is; days and the New line go where messages make them go. */
   #note(): void {
     const viewport = this.#viewport;
     if (viewport === undefined || this.#following) return;
-    const edge = viewport.getBoundingClientRect().top;
-    for (const element of this.#elements()) {
+    const { top: edge, bottom } = viewport.getBoundingClientRect();
+    for (const element of this.#list?.querySelectorAll<HTMLElement>(":scope > [data-key]") ?? []) {
       const box = element.getBoundingClientRect();
       if (box.bottom <= edge) continue;
-      this.#anchor = { key: element.dataset["line"] ?? "", offset: box.top - edge };
+      if (box.top < bottom) this.#anchor = { key: element.dataset["key"] ?? "", offset: box.top - edge };
       return;
     }
   }
