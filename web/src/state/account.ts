@@ -22,6 +22,7 @@ import {
   DeviceKeysSchema,
   DeviceListSchema,
   InvitationInfoSchema,
+  InvitationSchema,
   type KeyRing,
   KeyRingSchema,
   LinkJoinSchema,
@@ -42,6 +43,7 @@ import {
 import { newSealingKey } from "../wire/seal.ts";
 import { importSeed, newIdentity, newSigningPair, signedOrEmpty, signMessage } from "../wire/sign.ts";
 import { Label } from "../wire/tuple.ts";
+import { unmarshal } from "../wire/unmarshal.ts";
 import { sealAccountKey, sealIdentity } from "./core.ts";
 import type { Profile } from "./records.ts";
 
@@ -54,6 +56,8 @@ export interface Inviter {
   readonly nickname: string;
   readonly list: DeviceList;
   readonly usable: boolean; // it can make an account
+  readonly usesLeft: number;
+  readonly expires: number; // ms since 1970
   join(account: ID, identityKey: Uint8Array): Promise<Signed>;
 }
 
@@ -73,6 +77,9 @@ export async function openInviter(rest: Rest, text: string): Promise<Inviter> {
     nickname: part.nickname,
     list,
     usable: info.registration !== "closed" && info.usesLeft > 0,
+    usesLeft: info.usesLeft,
+    // Read without its signature, whose device may be gone: like the uses it is shown and nothing rests on it.
+    expires: Number(unmarshal(InvitationSchema, signedOrEmpty(info.invitation).body).expiresMs),
     async join(joiner, identityKey) {
       const { privateKey } = await secret.linkKey();
       const conversation = idBytes(await pairID(joiner, account));

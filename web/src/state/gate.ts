@@ -12,7 +12,7 @@ import { command, commandError } from "./failures.ts";
 import { browserPlatform, type Platform } from "./platform.ts";
 import { type Intent, Meta, type Profile } from "./records.ts";
 import { TabSession } from "./tabs.ts";
-import { CommandError, type Gate, type Session } from "./types.ts";
+import { CommandError, type Gate, type OpenInvitation, type Session } from "./types.ts";
 
 /** What stands before the session of the account in this browser. */
 export class BrowserGate implements Gate {
@@ -103,10 +103,11 @@ export class BrowserGate implements Gate {
     });
   }
 
-  openInvitation(code: string, secret: string): Promise<{ inviter: string; place: string; usable: boolean }> {
+  openInvitation(code: string, secret: string): Promise<OpenInvitation> {
     return command(async () => {
       const [inviter, server] = await Promise.all([this.#inviter(code, secret), this.server()]);
-      return { inviter: inviter.nickname, place: server.name, usable: inviter.usable };
+      const { account, nickname, usable, usesLeft, expires } = inviter;
+      return { account, inviter: nickname, place: server.name, usable, usesLeft, expires };
     });
   }
 

@@ -209,13 +209,23 @@ export interface OpenConversation {
   close(): void;
 }
 
+/** What somebody sees who opens an invitation. */
+export interface OpenInvitation {
+  readonly account: string; // of the inviter
+  readonly inviter: string; // their name
+  readonly place: string;
+  readonly usable: boolean; // it can make an account
+  readonly usesLeft: number;
+  readonly expires: number;
+}
+
 /** What stands before a session: the pages for people who are not logged in. */
 export interface Gate {
   /** The session stored in this browser, or null. */
   resume(): Promise<Session | null>;
   server(): Promise<{ name: string; version: string; registration: "open" | "invite" | "closed"; secure: boolean }>;
   /** Who invites, read from an invitation link of this server. Rejects with not-found, expired, used-up. */
-  openInvitation(code: string, secret: string): Promise<{ inviter: string; place: string; usable: boolean }>;
+  openInvitation(code: string, secret: string): Promise<OpenInvitation>;
   /** Joins with a name only. */
   joinByName(code: string, secret: string, nickname: string): Promise<{ session: Session; conversation: string }>;
   /** Makes an account with a password; setup is the secret of the first administrator's link and place the

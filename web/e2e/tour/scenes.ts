@@ -1,0 +1,98 @@
+// What the tour looks at: addresses of the interface over the double (src/ui/testing), and what is done there first.
+import type { Page } from "puppeteer-core";
+
+export interface Scene {
+  readonly name: string;
+  readonly query: string; // of src/ui/testing/index.html
+  readonly act?: (page: Page) => Promise<void>;
+}
+
+const click = (selector: string) => async (page: Page) => {
+  await page.waitForSelector(selector);
+  await page.click(selector);
+};
+
+/** Clicks the first one that is on the screen. */
+const press = (selector: string) => async (page: Page) => {
+  await page.waitForSelector(selector);
+  await page.$$eval(selector, (all) =>
+    all
+      .filter((e) => e instanceof HTMLElement)
+      .find((e) => e.offsetParent !== null)
+      ?.click(),
+  );
+};
+
+export const scenes: readonly Scene[] = [
+  { name: "setup", query: "out&path=/setup%23s3cret" },
+  { name: "login", query: "out&path=/login" },
+  {
+    name: "login-wrong",
+    query: "out&path=/login",
+    act: async (page) => {
+      await page.type("[data-testid=login-user]", "yara");
+      await page.type("[data-testid=login-password]", "wrong");
+      await page.click("[data-testid=login-submit]");
+      await page.waitForSelector("[role=alert]");
+    },
+  },
+  { name: "register", query: "out&path=/register" },
+  {
+    name: "register-errors",
+    query: "out&path=/register",
+    act: async (page) => {
+      await page.type("[data-testid=setup-user]", "taken");
+      await page.type("[data-testid=setup-password]", "short");
+      await page.click("[data-testid=setup-submit]");
+      await page.waitForSelector("[role=alert]");
+    },
+  },
+  { name: "invite", query: "out&path=/i/good%23s3cret" },
+  { name: "invite-in", query: "path=/i/good%23s3cret" },
+  { name: "invite-closed", query: "out&path=/i/closed%23s3cret" },
+  { name: "invite-expired", query: "out&path=/i/expired%23s3cret" },
+  { name: "invite-not-found", query: "out&path=/i/not-found%23s3cret" },
+  { name: "insecure", query: "out&insecure&path=/" },
+  { name: "no-server", query: "out&noserver&path=/" },
+  { name: "empty", query: "empty&path=/" },
+  { name: "empty-made", query: "empty&path=/", act: press(".actions .btn.primary") },
+  { name: "list", query: "path=/" },
+  { name: "chat", query: "path=/c/mia" },
+  { name: "chat-states", query: "path=/c/ben" },
+  { name: "chat-relay", query: "path=/c/tom" },
+  { name: "chat-held", query: "path=/c/lena" },
+  { name: "chat-texts", query: "path=/c/omar" },
+  { name: "popover-direct", query: "path=/c/mia", act: click("[data-testid=path-badge]") },
+  { name: "popover-turn", query: "path=/c/ben", act: click("[data-testid=path-badge]") },
+  { name: "popover-relay", query: "path=/c/tom", act: click("[data-testid=path-badge]") },
+  { name: "popover-waiting", query: "path=/c/tom&connection=offline", act: click("[data-testid=path-badge]") },
+  { name: "offline", query: "path=/c/mia&connection=offline" },
+  { name: "unreachable", query: "path=/c/mia&connection=unreachable" },
+  { name: "signed-out", query: "path=/c/mia&connection=signed-out" },
+  { name: "superseded", query: "path=/c/mia&connection=superseded" },
+  { name: "not-here", query: "path=/c/nobody" },
+  { name: "people", query: "path=/people" },
+  {
+    name: "people-qr",
+    query: "path=/people",
+    act: async (page) => {
+      await page.waitForSelector("[data-testid=invite-create]");
+      await page.click("[data-testid=invite-create]");
+      await page.waitForSelector("[data-testid=invite-link]");
+      await page.evaluate(() => {
+        const buttons = [...document.querySelectorAll<HTMLElement>(".fresh button")];
+        buttons[1]?.click();
+        document.querySelector(".fresh")?.scrollIntoView({ block: "center" });
+      });
+    },
+  },
+  { name: "new-chat", query: "path=/", act: press("button.new") },
+  { name: "settings", query: "path=/settings" },
+  { name: "settings-you", query: "path=/settings/you" },
+  { name: "settings-nameonly", query: "nameonly&path=/settings/you" },
+  { name: "sign-out", query: "nameonly&path=/settings/you", act: click("[data-testid=settings-signout]") },
+  { name: "settings-devices", query: "path=/settings/devices" },
+  { name: "settings-appearance", query: "path=/settings/appearance" },
+  { name: "settings-language", query: "path=/settings/language" },
+  { name: "settings-about", query: "path=/settings/about" },
+];
