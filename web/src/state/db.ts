@@ -6,18 +6,21 @@ export type Database = IDBPDatabase<Schema>;
 
 const VERSION = 2;
 
+/** Why the database was closed under this page. */
+export type Lost = "removed" | "replaced";
+
 /**
  * Opens the database and brings it to this version's schema. lost is called when it was closed under this page: newer
- * code in another tab changes the schema, or the person removed the site's data.
+ * code in another tab changes the schema, or it is removed, by signing out or with the site's data.
  */
-export function openDatabase(name: string, lost: () => void): Promise<Database> {
+export function openDatabase(name: string, lost: (why: Lost) => void): Promise<Database> {
   return openDB<Schema>(name, VERSION, {
     upgrade,
     blocking: (_current, wanted, event) => {
       (event.target as IDBDatabase).close();
-      if (wanted !== null) lost(); // null: it is removed, which signing out does
+      lost(wanted === null ? "removed" : "replaced");
     },
-    terminated: lost,
+    terminated: () => lost("replaced"),
   });
 }
 

@@ -55,6 +55,8 @@ export class Engine implements Session {
   readonly #since: number; // arrivals from then on are news
   readonly #tick: ReturnType<typeof setInterval>;
   readonly #unwatch: () => void;
+  readonly #tried: Promise<void>; // until the first attempt to connect came to something
+  #firstTry: () => void = () => undefined;
   #direct: Direct | null = null;
   #greeting = false;
   #ahead = 0; // of the server's clock, ms
@@ -68,6 +70,9 @@ export class Engine implements Session {
     this.#cfg = cfg;
     this.#core = core;
     this.#since = core.nextArrival();
+    this.#tried = new Promise((resolve) => {
+      this.#firstTry = resolve;
+    });
     const ask = this.#ask;
     this.#cursors = new Cursors(ask);
     this.#live = new Live(core, () => this.#projection.changed());
@@ -152,6 +157,7 @@ export class Engine implements Session {
     this.#direct?.close();
     this.#outbox.close();
     this.#socket.close();
+    this.#firstTry();
     await this.#core.close();
   }
 
@@ -214,6 +220,7 @@ export class Engine implements Session {
   }
 
   #connected(s: SocketState): void {
+    if (s.kind !== "connecting") this.#firstTry();
     if (s.kind === "connected") {
       this.#outbox.kick();
       if (this.#away) this.#tellPresence();
@@ -351,36 +358,44 @@ export class Engine implements Session {
       .catch((e: unknown) => console.error("draft", e));
   }
 
+  /** Does what needs the server, which a page that just began has not reached yet. */
+  #remote<T>(f: () => Promise<T>): Promise<T> {
+    return command(async () => {
+      await this.#tried;
+      return f();
+    });
+  }
+
   find(name: string): Promise<Person> {
-    return command(async () => this.#person((await this.#contacts.find(name)).account));
+    return this.#remote(async () => this.#person((await this.#contacts.find(name)).account));
   }
 
   ask(account: string, note: string): Promise<void> {
-    return command(() => this.#contacts.ask(account as ID, note));
+    return this.#remote(() => this.#contacts.ask(account as ID, note));
   }
 
   accept(account: string): Promise<void> {
-    return command(() => this.#contacts.accept(account as ID));
+    return this.#remote(() => this.#contacts.accept(account as ID));
   }
 
   decline(account: string): Promise<void> {
-    return command(() => this.#contacts.decline(account as ID));
+    return this.#remote(() => this.#contacts.decline(account as ID));
   }
 
   invite(uses: number, days: number): Promise<Invitation> {
-    return command(() => this.#contacts.invite(uses, days));
+    return this.#remote(() => this.#contacts.invite(uses, days));
   }
 
   revokeInvitation(code: string): Promise<void> {
-    return command(() => this.#contacts.revoke(code));
+    return this.#remote(() => this.#contacts.revoke(code));
   }
 
   join(link: string): Promise<string> {
-    return command(() => this.#contacts.join(link));
+    return this.#remote(() => this.#contacts.join(link));
   }
 
   setName(nickname: string): Promise<void> {
-    return command(() => this.#contacts.setName(nickname));
+    return this.#remote(() => this.#contacts.setName(nickname));
   }
 
   changePassword(old: string, password: string): Promise<void> {

@@ -5,7 +5,7 @@ import { pairID } from "../wire/ids.ts";
 import { ErrorCode, ServerInfoSchema } from "../wire/schema.ts";
 import { deviceName, type Inviter, logIn, type NewAccount, type Opened, openInviter, register } from "./account.ts";
 import { Core } from "./core.ts";
-import { type Database, openDatabase } from "./db.ts";
+import { type Database, type Lost, openDatabase } from "./db.ts";
 import { Engine } from "./engine.ts";
 import { moveIn } from "./enter.ts";
 import { command, commandError } from "./failures.ts";
@@ -22,6 +22,7 @@ export class BrowserGate implements Gate {
   readonly #rest: Rest;
   #db: Promise<Database> | null = null;
   #session: TabSession | null = null;
+  #signedOut = false; // in another tab: nothing is stored any more
 
   /** base is the server's origin. */
   constructor(base: string, version: string, platform: Platform = browserPlatform) {
@@ -32,14 +33,17 @@ export class BrowserGate implements Gate {
   }
 
   #database(): Promise<Database> {
-    this.#db ??= openDatabase(this.#platform.database, () => {
-      this.#db = null;
-      this.#session?.stepAside();
-    }).catch((e: unknown) => {
+    this.#db ??= openDatabase(this.#platform.database, (why) => this.#lost(why)).catch((e: unknown) => {
       this.#db = null;
       throw e;
     });
     return this.#db;
+  }
+
+  #lost(why: Lost): void {
+    this.#db = null;
+    if (why === "removed") this.#signedOut = true;
+    else this.#session?.stepAside();
   }
 
   resume(): Promise<Session | null> {
@@ -52,6 +56,7 @@ export class BrowserGate implements Gate {
   /** Starts the session that is stored, or a new one that takes its place in all tabs. */
   async #start(opened: Opened | null): Promise<Session> {
     this.#session?.close();
+    this.#signedOut = false;
     let entering = opened;
     this.#session = await TabSession.start(
       {
@@ -70,6 +75,7 @@ export class BrowserGate implements Gate {
 
   /** Reads what is stored when this tab becomes the owner: another one may have written till then. */
   async #engine(): Promise<Engine> {
+    if (this.#signedOut) throw new CommandError("signed-out");
     const db = await this.#database();
     const profile = (await db.get("meta", Meta.profile)) as Profile | undefined;
     if (profile === undefined) throw new CommandError("signed-out");

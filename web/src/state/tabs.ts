@@ -147,6 +147,7 @@ export class TabSession implements Session {
   #failed(e: unknown): void {
     this.#competing = null;
     if (this.#began !== null) this.#began.reject(e);
+    else if (e instanceof CommandError && e.code === "signed-out") this.#end();
     else {
       console.error("session", e);
       this.stepAside();
@@ -205,9 +206,7 @@ export class TabSession implements Session {
 
   #thawed(): void {
     this.#compete();
-    this.#post({ kind: "hello", version: TABS_VERSION });
-    this.#openAgain();
-    this.#askAgain();
+    this.#turnToOwner();
   }
 
   /** Another tab has another session: it gets the lock before all who queue for it. */
@@ -303,8 +302,7 @@ export class TabSession implements Session {
     switch (m.kind) {
       case "owner":
         this.#compete();
-        this.#openAgain();
-        this.#askAgain();
+        this.#turnToOwner();
         return;
       case "view":
         this.#show(m.view);
@@ -328,8 +326,11 @@ export class TabSession implements Session {
     }
   }
 
-  #openAgain(): void {
+  /** Has another tab own the account from now on: it is told what is in view here, and what was asked. */
+  #turnToOwner(): void {
+    this.#post({ kind: "hello", version: TABS_VERSION });
     for (const [handle, v] of this.#views) this.#postOpen(handle, v);
+    this.#askAgain();
   }
 
   #postOpen(handle: string, v: TabConversation): void {
@@ -365,7 +366,10 @@ export class TabSession implements Session {
   #end(): void {
     this.#mode = "ended";
     this.#giveUp();
-    for (const p of this.#pending.values()) p.reject(new CommandError("signed-out"));
+    for (const p of this.#pending.values()) {
+      if (p.command === "signOut") p.resolve(undefined);
+      else p.reject(new CommandError("signed-out"));
+    }
     this.#pending.clear();
     if (this.#view !== null) this.#show({ ...this.#view, connection: { kind: "signed-out" } });
   }

@@ -59,6 +59,12 @@ export class TestBrowser {
     this.#cookies.clear();
   }
 
+  /** Holds another browser's session, as after another account logged in here. */
+  takeCookies(from: TestBrowser): void {
+    this.#cookies.clear();
+    for (const [name, value] of from.#cookies) this.#cookies.set(name, value);
+  }
+
   close(): void {
     for (const tab of this.#tabs) tab.close();
   }

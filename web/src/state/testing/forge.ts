@@ -1,6 +1,6 @@
 // What somebody makes who has no right to.
 import { create } from "@bufbuild/protobuf";
-import { type DeviceList, openDeviceList, signDeviceList } from "../../wire/devices.ts";
+import { signDeviceList } from "../../wire/devices.ts";
 import { envelopeHash, sealEnvelope } from "../../wire/envelope.ts";
 import { type ID, idBytes, newID } from "../../wire/ids.ts";
 import {
@@ -52,13 +52,8 @@ export async function forgedText(c: Claim, by: Maker, epochKey: Uint8Array, body
 }
 
 /** A device list in somebody's name, signed by another identity. */
-export function forgedList(account: string, by: Maker): Promise<Signed> {
-  const list = { ...by.list.list, account: idBytes(account as ID) };
-  return importSeed(by.identitySeed).then((key) => signDeviceList(key, list));
-}
-
-export async function opened(signed: Signed): Promise<DeviceList> {
-  return openDeviceList(signed);
+export async function forgedList(account: string, by: Maker): Promise<Signed> {
+  return signDeviceList(await importSeed(by.identitySeed), { ...by.list.list, account: idBytes(account as ID) });
 }
 
 /** Account changes as a server pushes them; version 0 leaves the account's version alone. */
