@@ -71,6 +71,8 @@ func (c *Client) Send(ctx context.Context, d Draft) (Message, error) {
 
 func (d *Draft) check() error {
 	switch {
+	case d.Conversation.IsZero():
+		return ErrNotReady
 	case d.Text == "":
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the message is empty")
 	case len(d.Text) > proto.MaxText:
