@@ -1,5 +1,7 @@
 // What the tour looks at: addresses of the interface over the double (src/ui/testing), and what is done there first.
 import type { Page } from "puppeteer-core";
+import type { Device } from "../browser.ts";
+import type { DoubleServer } from "../double.ts";
 
 export interface Scene {
   readonly name: string;
@@ -86,13 +88,51 @@ export const scenes: readonly Scene[] = [
       });
     },
   },
+  { name: "shortcuts", query: "path=/settings/about", act: press("section .btn") },
   { name: "new-chat", query: "path=/", act: press("button.new") },
   { name: "settings", query: "path=/settings" },
   { name: "settings-you", query: "path=/settings/you" },
   { name: "settings-nameonly", query: "nameonly&path=/settings/you" },
   { name: "sign-out", query: "nameonly&path=/settings/you", act: click("[data-testid=settings-signout]") },
+  { name: "settings-notifications", query: "path=/settings/notifications" },
   { name: "settings-devices", query: "path=/settings/devices" },
   { name: "settings-appearance", query: "path=/settings/appearance" },
   { name: "settings-language", query: "path=/settings/language" },
   { name: "settings-about", query: "path=/settings/about" },
 ];
+
+/** How a scene is looked at. */
+export interface Look {
+  readonly width: number;
+  readonly height: number;
+  readonly theme: "light" | "dark";
+  readonly language: "en" | "zh";
+}
+
+/** Opens a scene, does what belongs to it, and waits for the last animation. */
+export async function show(device: Device, server: DoubleServer, scene: Scene, look: Look): Promise<Page> {
+  const page = await device.browser.newPage();
+  await page.setViewport({ width: look.width, height: look.height });
+  await page.evaluateOnNewDocument(
+    (theme, language) => {
+      localStorage.setItem("parley.theme", theme);
+      localStorage.setItem("PARAGLIDE_LOCALE", language);
+    },
+    look.theme,
+    look.language,
+  );
+  await page.goto(`${server.url}?${scene.query}${look.language === "zh" ? "&people=zh" : ""}`);
+  await page.waitForSelector("#app > *", { timeout: 30_000 });
+  await scene.act?.(page);
+  await settled(page);
+  return page;
+}
+
+/** Waits until what changed is drawn and nothing moves any more. */
+export function settled(page: Page): Promise<void> {
+  return page.evaluate(async () => {
+    await new Promise((done) => setTimeout(done, 100));
+    const running = document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations === 1);
+    await Promise.allSettled(running.map((one) => one.finished));
+  });
+}
