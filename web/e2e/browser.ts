@@ -14,16 +14,19 @@ export class Server {
   readonly data: string;
   url = "";
   setup = "";
+  readonly #registration: string;
   #process: ChildProcess | null = null;
 
-  constructor() {
+  constructor(registration: "open" | "invite" = "invite") {
+    this.#registration = registration;
     this.data = mkdtempSync(resolve(tmpdir(), "parley-e2e-"));
   }
 
   /** Starts it, again at the same address after a stop. */
   async start(): Promise<void> {
     const listen = this.url === "" ? "localhost:0" : new URL(this.url).host;
-    const child = spawn(PROGRAM, ["serve", "--listen", listen, "--data-dir", this.data], {
+    const flags = ["--listen", listen, "--data-dir", this.data, "--registration", this.#registration];
+    const child = spawn(PROGRAM, ["serve", ...flags], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#process = child;

@@ -16,7 +16,7 @@ const composed = (page: Page) => page.$eval(id("composer"), (box) => (box as HTM
 /** Waits until a chat is open and its name is the heading. */
 async function chatWith(page: Page, name: string): Promise<void> {
   await page.waitForFunction(
-    (name) => document.querySelector("main h2")?.textContent === name,
+    (name) => document.querySelector("main h1")?.textContent === name,
     { timeout: slow },
     name,
   );
@@ -34,7 +34,7 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
     mia = await Device.open(kind);
     m = await setUp(mia, server, "mia", "Mia", "correct horse battery");
     for (const [i, other] of others.entries()) {
-      await other.register(server.url, names[i] ?? "", await invite(m));
+      await other.register(server.url, names[i] ?? "", { invitation: await invite(m) });
       await other.send("mia", `from ${names[i]}`);
     }
     await m.waitForFunction(() => document.querySelectorAll("[data-testid=unread]").length === 3, { timeout: slow });
@@ -77,7 +77,7 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
     await m.keyboard.press("ArrowDown");
     await m.keyboard.up("Shift");
     await m.keyboard.up("Alt");
-    await m.waitForFunction(() => document.querySelector("main h2")?.textContent !== "ben", { timeout: slow });
+    await m.waitForFunction(() => document.querySelector("main h1")?.textContent !== "ben", { timeout: slow });
     await m.waitForFunction(() => document.querySelectorAll("[data-testid=unread]").length === 0, { timeout: slow });
     const current = await m.$$eval("[aria-current=page][data-testid=conversation-row]", (all) => all.length);
     expect(current).toBe(1);
@@ -87,12 +87,12 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
     await m.goto(`${server.url}/`);
     await click(m, "conversation-row");
     await m.waitForSelector(id("composer"), { timeout: slow });
-    const name = await m.$eval("main h2", (e) => e.textContent ?? "");
+    const name = await m.$eval("main h1", (e) => e.textContent ?? "");
     await m.type(id("composer"), "half a thought");
     await m.keyboard.down("Alt");
     await m.keyboard.press("ArrowDown");
     await m.keyboard.up("Alt");
-    await m.waitForFunction((old) => document.querySelector("main h2")?.textContent !== old, { timeout: slow }, name);
+    await m.waitForFunction((old) => document.querySelector("main h1")?.textContent !== old, { timeout: slow }, name);
     expect(await composed(m)).toBe("");
     await m.waitForFunction(
       () =>

@@ -16,10 +16,16 @@ export class Terminal {
   #listening: ChildProcess | null = null;
 
   /** Makes an account; with an invitation it is a contact of whoever made that. */
-  async register(server: string, user: string, invitation = ""): Promise<void> {
+  async register(server: string, user: string, more: { invitation?: string; nickname?: string } = {}): Promise<void> {
     writeFileSync(this.#env.PARLEY_PASSWORD_FILE, "correct horse battery\n");
-    const invite = invitation === "" ? [] : ["--invite", invitation];
-    await this.#run("register", "--server", server, "--user", user, ...invite);
+    const { invitation = "", nickname = user } = more;
+    await this.#run(
+      "register",
+      `--server=${server}`,
+      `--user=${user}`,
+      `--invite=${invitation}`,
+      `--nickname=${nickname}`,
+    );
   }
 
   /** Comes online and stays there; --read marks what arrives as read. */
@@ -43,7 +49,7 @@ export class Terminal {
   }
 
   async send(to: string, text: string): Promise<void> {
-    await this.#run("send", to, text);
+    await this.#run("send", "--", to, text);
   }
 
   /** Sends many texts, in about the order given. */
@@ -56,8 +62,8 @@ export class Terminal {
   }
 
   /** Runs any command of the contacts. */
-  async contacts(...args: string[]): Promise<void> {
-    await this.#run("contacts", ...args);
+  async contacts(command: string, ...args: string[]): Promise<void> {
+    await run(PROGRAM, ["contacts", command, "--profile", this.#profile, ...args], { env: this.#env });
   }
 
   async remove(): Promise<void> {
@@ -66,6 +72,7 @@ export class Terminal {
   }
 
   async #run(...args: string[]): Promise<void> {
-    await run(PROGRAM, [...args, "--profile", this.#profile], { env: this.#env });
+    const [command = "", ...rest] = args;
+    await run(PROGRAM, [command, "--profile", this.#profile, ...rest], { env: this.#env });
   }
 }

@@ -3,14 +3,10 @@ import { resolve } from "node:path";
 import { afterAll, beforeAll, describe, test } from "vitest";
 import { Device, type Kind } from "../browser.ts";
 import { DoubleServer } from "../double.ts";
-import { type Scene, scenes } from "./scenes.ts";
+import { type Look, type Scene, scenes, show } from "./scenes.ts";
 
-interface Variant {
+interface Variant extends Look {
   readonly name: string;
-  readonly width: number;
-  readonly height: number;
-  readonly theme: "light" | "dark";
-  readonly language: "en" | "zh";
 }
 
 const variants: readonly Variant[] = [
@@ -50,28 +46,13 @@ describe.each(kinds)("the tour in %s", (kind) => {
     }
   });
 
-  async function take(scene: Scene, v: Variant): Promise<void> {
-    const page = await device.browser.newPage();
+  async function take(scene: Scene, variant: Variant): Promise<void> {
     try {
-      await page.setViewport({ width: v.width, height: v.height });
-      await page.evaluateOnNewDocument(
-        (theme, language) => {
-          localStorage.setItem("parley.theme", theme);
-          localStorage.setItem("PARAGLIDE_LOCALE", language);
-        },
-        v.theme,
-        v.language,
-      );
-      const people = v.language === "zh" ? "&people=zh" : "";
-      await page.goto(`${server.url}?${scene.query}${people}`);
-      await page.waitForSelector("#app > *", { timeout: 30_000 });
-      await scene.act?.(page);
-      await new Promise((done) => setTimeout(done, 450)); // animations
-      await page.screenshot({ path: resolve(out, `${scene.name}.${v.name}.png`) as `${string}.png` });
-    } catch (error) {
-      console.error(`${kind} ${scene.name} ${v.name}:`, error);
-    } finally {
+      const page = await show(device, server, scene, variant);
+      await page.screenshot({ path: resolve(out, `${scene.name}.${variant.name}.png`) as `${string}.png` });
       await page.close();
+    } catch (error) {
+      console.error(`${kind} ${scene.name} ${variant.name}:`, error);
     }
   }
 });
