@@ -12,7 +12,7 @@ import { forgedText, stored } from "./testing/forge.ts";
 import { connected, type Pair, Place, type Resident, readAll, unreadOf } from "./testing/place.ts";
 import { revoke } from "./testing/revoke.ts";
 import { change } from "./testing/tamper.ts";
-import { FakeNetwork } from "./testing/webrtc.ts";
+import { FakeNetwork } from "../net/link/testing/webrtc.ts";
 
 let place: Place;
 let network: FakeNetwork;

@@ -11,8 +11,6 @@ import type { Path } from "./path.ts";
 import { Session } from "./session.ts";
 
 const EARLY_LINKS = 4; // link ids whose candidates may come before their offer
-const OFFERS = 20; // that a device may make in a minute
-const MINUTE = 60_000;
 const RETIRE = 2_000; // ms that a replaced session is still read
 
 /** What a link needs of its manager. */
@@ -22,6 +20,8 @@ export interface LinkOwner {
   keep(l: Link): void;
   /** A link has nothing left. */
   forget(l: Link): void;
+  /** Whether a device may offer another link now. */
+  admitsOffer(device: ID): boolean;
   /** Remembers that a session ended, so that an old offer replayed by the server starts nothing. */
   end(id: ID): void;
   hasEnded(id: ID): boolean;
@@ -37,7 +37,6 @@ export class Link {
   #pending: Session | null = null; // on its way; may stand beside an active one that it will replace
   #retired: Session | null = null; // replaced, and still read
   #early = new Map<ID, Candidate[]>();
-  #offers: number[] = []; // times of those taken lately
   #path: Path | null = null;
   #since = 0;
   readonly #used = new Stopwatch();
@@ -266,10 +265,7 @@ export class Link {
   /** The session for the first offer of a link, null when it is not taken. */
   async #offered(id: ID): Promise<Session | null> {
     if (this.#owner.hasEnded(id)) throw forbidden("an offer of a link that has ended");
-    const now = Date.now();
-    this.#offers = this.#offers.filter((t) => Math.abs(now - t) < MINUTE);
-    if (this.#offers.length >= OFFERS) return null;
-    this.#offers.push(now);
+    if (!this.#owner.admitsOffer(this.device)) return null;
     if (this.#pending !== null) {
       if (this.#pending.own && !this.#polite) return null; // two new links collide: ours wins
       const old = this.#pending;

@@ -6,10 +6,13 @@ import { Link, type LinkOwner } from "./link.ts";
 
 const MOST_LINKS = 64;
 const ENDED = 256; // link ids remembered
+const OFFERS = 20; // that a device may make in a minute
+const MOST_OFFERERS = 256; // devices whose offers are counted; beyond that they are counted anew
 // Times in milliseconds.
 const IDLE = 5 * 60_000;
 const EMPTY = 30_000; // life of a link that signals made and that came to nothing
 const SWEEP = 5_000;
+const MINUTE = 60_000;
 const SLEPT = 90_000; // a sweep that comes so late shows that the computer slept; hidden pages wait up to a minute
 
 /** Keeps this device's links, one to a device. */
@@ -17,6 +20,7 @@ export class LinkManager implements LinkOwner {
   readonly cfg: LinkConfig;
   readonly #links = new Map<string, Link>();
   readonly #ended = new Set<ID>();
+  readonly #offers = new Map<ID, number[]>(); // device → times of those taken lately; outlives its links
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #swept = new Stopwatch();
 
@@ -64,6 +68,15 @@ export class LinkManager implements LinkOwner {
   forget(l: Link): void {
     const name = `${l.account}/${l.device}`;
     if (this.#links.get(name) === l) this.#links.delete(name);
+  }
+
+  admitsOffer(device: ID): boolean {
+    const now = performance.now();
+    const lately = (this.#offers.get(device) ?? []).filter((t) => now - t < MINUTE);
+    if (lately.length >= OFFERS) return false;
+    if (this.#offers.size >= MOST_OFFERERS) this.#offers.clear();
+    this.#offers.set(device, [...lately, now]);
+    return true;
   }
 
   end(id: ID): void {

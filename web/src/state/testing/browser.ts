@@ -8,7 +8,7 @@ import type { MessageView, OpenConversation, Session, View } from "../types.ts";
 import { Line } from "./line.ts";
 import type { TestServer } from "./server.ts";
 import { type Channel, Channels, Locks } from "./tabs.ts";
-import { FakeNetwork } from "./webrtc.ts";
+import { FakeNetwork } from "../../net/link/testing/webrtc.ts";
 
 /** How long anything may take on a slow, loaded machine. */
 export const PATIENCE = 60_000;

@@ -2,7 +2,7 @@
 import type { OpenConversation, Session } from "../types.ts";
 import { seen, type Tab, TestBrowser } from "./browser.ts";
 import { TestServer } from "./server.ts";
-import type { FakeNetwork } from "./webrtc.ts";
+import type { FakeNetwork } from "../../net/link/testing/webrtc.ts";
 
 export const PASSWORD = "correct horse battery";
 

@@ -1,6 +1,6 @@
 // PeerConnections on a network in memory: descriptions, candidates, certificates and one data channel each, as far as
 // links use them. Signaling states, rollback and early candidates behave as W3C webrtc-pc says.
-import { randomBytes } from "../../wire/bytes.ts";
+import { randomBytes } from "../../../wire/bytes.ts";
 
 interface Options {
   /** Nothing gets through. */
@@ -72,6 +72,10 @@ export class FakePeerConnection {
   #pendingRemote: Description | null = null;
   readonly #reach = new Map<string, Set<string>>(); // ufrag of the other end → its addresses
   peer: FakePeerConnection | null = null;
+  /** How often each was done. */
+  offers = 0;
+  answers = 0;
+  rolledBack = 0;
 
   constructor(network: FakeNetwork, c: RTCConfiguration) {
     this.#network = network;
@@ -89,8 +93,14 @@ export class FakePeerConnection {
     return lines.join("\r\n");
   }
 
+  /** The local description in force, or on its way. */
+  get localSdp(): string {
+    return (this.#pendingLocal ?? this.#local)?.sdp ?? "";
+  }
+
   async createOffer(o: RTCOfferOptions = {}): Promise<Description> {
     this.#check();
+    this.offers++;
     if (this.#ufrag === "" || o.iceRestart === true) this.#ufrag = hex(randomBytes(3)).replaceAll(":", "");
     return { type: "offer", sdp: this.#sdp() };
   }
@@ -98,6 +108,7 @@ export class FakePeerConnection {
   async createAnswer(): Promise<Description> {
     this.#check();
     if (this.signalingState !== "have-remote-offer") throw new InvalidState("nothing to answer");
+    this.answers++;
     const before = line(this.#remote?.sdp ?? "", "a=ice-ufrag:");
     const now = line(this.#pendingRemote?.sdp ?? "", "a=ice-ufrag:");
     if (this.#ufrag === "" || (before !== "" && before !== now)) this.#ufrag = hex(randomBytes(3)).replaceAll(":", "");
@@ -106,7 +117,7 @@ export class FakePeerConnection {
 
   async setLocalDescription(d: { type: string; sdp?: string }): Promise<void> {
     this.#check();
-    if (d.type === "rollback") this.#rollBack();
+    if (d.type === "rollback") this.#undo();
     else if (d.type === "offer") {
       if (this.signalingState !== "stable") throw new InvalidState(`an offer in ${this.signalingState}`);
       this.#pendingLocal = d as Description;
@@ -122,7 +133,7 @@ export class FakePeerConnection {
     this.#check();
     if (line(d.sdp ?? "", "a=ice-ufrag:") === "") throw new Error("not a description");
     if (d.type === "offer") {
-      if (this.signalingState === "have-local-offer") this.#rollBack();
+      if (this.signalingState === "have-local-offer") this.#undo();
       this.#pendingRemote = d as Description;
       this.signalingState = "have-remote-offer";
     } else {
@@ -131,7 +142,12 @@ export class FakePeerConnection {
     }
   }
 
-  #rollBack(): void {
+  #undo(): void {
+    this.rolledBack++;
+    this.#clear();
+  }
+
+  #clear(): void {
     this.#pendingLocal = null;
     this.#pendingRemote = null;
     this.signalingState = "stable";
@@ -140,7 +156,7 @@ export class FakePeerConnection {
   #settle(local: Description | null, remote: Description | null): void {
     this.#local = local;
     this.#remote = remote;
-    this.#rollBack();
+    this.#clear();
     this.#connect();
   }
 
