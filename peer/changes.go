@@ -103,10 +103,10 @@ func (c *Client) eachPage(ctx context.Context, conn *connection, changes *pb.Acc
 }
 
 func (c *Client) applyPage(ctx context.Context, changes *pb.AccountChanges) error {
-	if err := c.applyContacts(ctx, changes.GetContacts()); err != nil {
+	if err := c.applyOwn(ctx, changes); err != nil { // first: contacts may have come by an invitation, and be accepted at once
 		return err
 	}
-	if err := c.applyOwn(ctx, changes); err != nil {
+	if err := c.applyContacts(ctx, changes.GetContacts()); err != nil {
 		return err
 	}
 	for _, state := range changes.GetConversations() {

@@ -46,9 +46,10 @@ func (c Contact) Name() string {
 // AmbiguousError says that a name fits several people.
 type AmbiguousError struct {
 	Name       string
-	Candidates []string
+	Candidates []string // each as it may be asked for without doubt
 }
 
+// Error lists the candidates.
 func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%q may be any of: %s", e.Name, strings.Join(e.Candidates, ", "))
 }

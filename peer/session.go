@@ -155,12 +155,12 @@ func (s *session) serveOnce(ctx context.Context) error {
 	if err != nil {
 		return c.reason(err, readErr)
 	}
+	s.set(c) // before attach: whoever hears what the greeting brought may answer it at once
+	defer s.set(nil)
 	a, err := s.attach(ctx, c, answer.GetWelcome())
 	if err != nil {
 		return c.reason(err, readErr)
 	}
-	s.set(c)
-	defer s.set(nil)
 	tasks.Go(func() { a.run(ctx) })
 	for {
 		select {
