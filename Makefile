@@ -42,8 +42,8 @@ test-web: web/node_modules ## types, formatting and tests of the browser app wit
 test-browsers: build ## the program in chromium and firefox
 	$(NPM) run e2e
 
-bench: ## the benchmarks, a few seconds each
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./peer/link ./turnsrv
+bench: ## measures posts, delivery, memory and links in some minutes, and prints a table
+	GO=$(GO) ./scripts/bench
 
 $(LINT):
 	GOBIN=$(CURDIR)/.tools/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

@@ -73,12 +73,12 @@ func (r *Relay) publishCommit(n *store.NewCommit, members []*pb.Member) {
 		grants[string(g.GetAccount())] = g
 	}
 	if n.Commit.GetJoinByLink() != nil { // the joiner's devices do not know the conversation yet
-		r.bus.Publish(proto.ID(n.Commit.GetAccount()), &pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}}, proto.ID{})
+		r.publish(&pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}}, proto.ID(n.Commit.GetAccount()))
 	}
 	for _, m := range members {
-		r.bus.Publish(proto.ID(m.GetAccount()), &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
+		r.publish(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
 			Conversation: n.Commit.GetConversation(), Seq: n.Seq, RelayMs: uint64(n.RelayMS), Hash: n.Commit.Hash[:], //nolint:gosec // positive
 			Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: n.Commit.Signed, Grant: grants[string(m.GetAccount())]}},
-		}}}}}, proto.ID{})
+		}}}}}, proto.ID(m.GetAccount()))
 	}
 }

@@ -37,9 +37,7 @@ func (r *Relay) RequestGrant(ctx context.Context, caller *store.Session, q *pb.G
 	needed := &pb.Frame{Kind: &pb.Frame_GrantNeeded{GrantNeeded: &pb.GrantNeeded{
 		Conversation: q.GetConversation(), Epoch: q.GetEpoch(), Account: caller.Account.Bytes(),
 	}}}
-	for _, m := range a.chain.Members() {
-		r.bus.Publish(proto.ID(m.GetAccount()), needed, caller.Device)
-	}
+	r.bus.Publish(needed, caller.Device, a.members...)
 	return nil
 }
 
@@ -71,9 +69,9 @@ func (r *Relay) AddGrant(ctx context.Context, caller *store.Session, p *pb.Grant
 		Replace: r.asked.open(who),
 		Stored: func() {
 			r.asked.answered(who)
-			r.bus.Publish(to, &pb.Frame{Kind: &pb.Frame_GrantAdded{GrantAdded: &pb.GrantAdded{
+			r.publish(&pb.Frame{Kind: &pb.Frame_GrantAdded{GrantAdded: &pb.GrantAdded{
 				Conversation: p.GetConversation(), Epoch: p.GetEpoch(), Commit: p.GetCommit(), Grant: p.GetGrant(),
-			}}}, proto.ID{})
+			}}}, to)
 		},
 	})
 	if errors.Is(err, store.ErrNotFound) {

@@ -32,8 +32,8 @@ func (r *Relay) publishCursor(a *access, account proto.ID, p store.Progress) {
 			Conversation: a.Public.Bytes(), Account: account.Bytes(), DeliveredSeq: p.DeliveredSeq, ReadSeq: p.ReadSeq, Unread: unread,
 		}}}
 	}
-	r.publish(a.others(account), moved(0))
-	r.bus.Publish(account, moved(p.Unread), proto.ID{})
+	r.publish(moved(0), a.others(account)...)
+	r.publish(moved(p.Unread), account)
 }
 
 // Typing tells the other members.
@@ -42,8 +42,8 @@ func (r *Relay) Typing(ctx context.Context, caller *store.Session, t *pb.Typing)
 	if err != nil {
 		return err
 	}
-	r.publish(a.others(caller.Account), &pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{
+	r.publish(&pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{
 		Conversation: t.GetConversation(), Account: caller.Account.Bytes(), Stopped: t.GetStopped(),
-	}}})
+	}}}, a.others(caller.Account)...)
 	return nil
 }

@@ -26,7 +26,7 @@ func (c *connection) told() uint64 {
 
 // notify tells every connection of an account that it changed.
 func (s *Server) notify(account proto.ID) {
-	s.Hints.Publish(account, &pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}})
+	s.Hints.Publish(&pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}}, account)
 }
 
 // notifyPeers tells those who see an account's profile and keys that these changed.

@@ -47,17 +47,14 @@ func (s *Server) presenceChanged(ctx context.Context, session *store.Session) {
 		s.Logger.Debug("presence", "error", err)
 		return
 	}
-	f := presenceFrame(s.presence(session.Account))
-	for _, peer := range peers {
-		s.Hints.Publish(peer, f)
-	}
+	s.Hints.Publish(presenceFrame(s.presence(session.Account)), peers...)
 }
 
 // introduce tells two new contacts who of them is there.
 func (s *Server) introduce(a, b proto.ID) {
 	for _, pair := range [][2]proto.ID{{a, b}, {b, a}} {
 		if p := s.presence(pair[1]); len(p.GetDevices()) > 0 { // when the other was seen last is not known here
-			s.Hints.Publish(pair[0], presenceFrame(p))
+			s.Hints.Publish(presenceFrame(p), pair[0])
 		}
 	}
 }
@@ -65,7 +62,7 @@ func (s *Server) introduce(a, b proto.ID) {
 // part shows two who are no contacts any more as offline to each other.
 func (s *Server) part(a, b proto.ID) {
 	for _, pair := range [][2]proto.ID{{a, b}, {b, a}} {
-		s.Hints.Publish(pair[0], presenceFrame(&pb.Presence{Account: pair[1].Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE}))
+		s.Hints.Publish(presenceFrame(&pb.Presence{Account: pair[1].Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE}), pair[0])
 	}
 }
 

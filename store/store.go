@@ -41,18 +41,19 @@ type Store struct {
 	dialect dialect
 	clock   func() time.Time
 	logger  *slog.Logger
-	read    *sql.DB
+	read    *reader
 	db      *sql.DB  // one connection, used by the writer only
 	server  proto.ID // see ServerID
 
 	queue   chan *operation
-	stop    chan struct{} // closed by Close
-	stopped chan struct{} // closed when nothing is written any more
 	told    chan []func() // from the writer to tellLoop; closed by the writer
 	done    sync.WaitGroup
 	once    sync.Once
+	closing sync.RWMutex // read-locked while something is put into queue
+	closed  bool         // with queue; guarded by closing
 
-	heads *heads // owned by the writer
+	heads    *heads               // owned by the writer
+	prepared map[string]*sql.Stmt // likewise; on db, by their text
 
 	idsMu sync.RWMutex
 	ids   map[idKey]int64
@@ -76,9 +77,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", cfg.Path, err), db.Close(), read.Close())
 	}
 	s := &Store{
-		dialect: speaks, clock: cfg.Clock, logger: cfg.Logger, read: read, db: db,
-		queue: make(chan *operation, queueSize), stop: make(chan struct{}), stopped: make(chan struct{}),
-		told: make(chan []func(), toldSize), heads: newHeads(), ids: make(map[idKey]int64),
+		dialect: speaks, clock: cfg.Clock, logger: cfg.Logger, read: newReader(read), db: db,
+		queue: make(chan *operation, queueSize), told: make(chan []func(), toldSize), heads: newHeads(), prepared: make(map[string]*sql.Stmt), ids: make(map[idKey]int64),
 	}
 	s.done.Go(s.writeLoop)
 	s.done.Go(s.tellLoop)
@@ -116,9 +116,12 @@ func migrate(ctx context.Context, d dialect, db *sql.DB) error {
 func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
-		close(s.stop)
+		s.closing.Lock()
+		s.closed = true
+		close(s.queue)
+		s.closing.Unlock()
 		s.done.Wait()
-		err = errors.Join(s.read.Close(), s.db.Close())
+		err = errors.Join(s.read.Close(), closeAll(s.prepared), s.db.Close())
 	})
 	return err
 }

@@ -36,7 +36,7 @@ type serveCmd struct {
 	TLSCert       string          `help:"Certificate chain (PEM)." env:"PARLEY_TLS_CERT"`
 	TLSKey        string          `help:"Private key (PEM)." env:"PARLEY_TLS_KEY"`
 	TLSSelfSigned bool            `help:"Make a certificate for this machine's names and addresses, for a LAN." env:"PARLEY_TLS_SELF_SIGNED"`
-	AdminListen   string          `help:"Address for /metrics, /healthz and /readyz; it has no log-in. Empty: none." env:"PARLEY_ADMIN_LISTEN"`
+	AdminListen   string          `help:"Address for /metrics, /healthz, /readyz and /debug/pprof; it has no log-in. Empty: none." env:"PARLEY_ADMIN_LISTEN"`
 	turnFlags
 	LogLevel string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"PARLEY_LOG_LEVEL"`
 }
@@ -67,7 +67,9 @@ func (s *serveCmd) Run(ctx context.Context, io stdio) error {
 // hints joins relay's bus and what signal asks for.
 type hints struct{ *bus.Local }
 
-func (h hints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, proto.ID{}) }
+func (h hints) Publish(f *pb.Frame, accounts ...proto.ID) {
+	h.Local.Publish(f, proto.ID{}, accounts...)
+}
 
 func (h hints) Subscribe(account, device proto.ID, sink signal.Sink) func() {
 	return h.Local.Subscribe(account, device, sink)
