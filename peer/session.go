@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -193,15 +194,17 @@ func (s *session) dial(ctx context.Context) (*websocket.Conn, error) {
 			return nil, err
 		}
 		ws, res, err := s.dialer.DialContext(ctx, s.url, http.Header{"Authorization": {"Bearer " + token}})
-		if res != nil && res.Body != nil {
-			_ = res.Body.Close() // after an upgrade it is empty
-		}
-		if err == nil {
+		switch {
+		case err == nil:
 			ws.SetReadLimit(proto.MaxFrame)
 			return ws, nil
+		case res == nil:
+			return nil, unreachable(s.url, err)
 		}
-		if res == nil || res.StatusCode != http.StatusUnauthorized {
-			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		body, _ := io.ReadAll(res.Body) // the dialer has read the first KiB of it, which is all there is
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusUnauthorized {
+			return nil, problem(s.url, res, body)
 		}
 	}
 	return nil, ErrSignedOut
