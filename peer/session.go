@@ -111,14 +111,19 @@ func backoff(attempt int) time.Duration {
 	return backoffBase/10 + time.Duration(rand.Int64N(int64(ceiling))) //nolint:gosec // jitter needs no secrecy
 }
 
+// retryNow ends a running wait, or the next one.
+func (s *session) retryNow() {
+	select {
+	case s.retry <- struct{}{}:
+	default:
+	}
+}
+
 // networkChanged ends a running wait, or finds out whether the connection is still one.
 func (s *session) networkChanged(ctx context.Context) {
 	c := s.current()
 	if c == nil {
-		select {
-		case s.retry <- struct{}{}:
-		default:
-		}
+		s.retryNow()
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)

@@ -43,7 +43,7 @@ type Store struct {
 	clock   func() time.Time
 	logger  *slog.Logger
 	read    *reader
-	db      *sql.DB  // one connection, used by the writer only
+	db      *sql.DB // one connection, used by the writer only
 	lock    io.Closer
 	server  proto.ID // see ServerID
 
