@@ -231,17 +231,13 @@ func (c *Client) contactByID(ctx context.Context, account proto.ID) (contact Con
 	return contact, err
 }
 
-// request sends a request whose answer is what it changed in the account, and applies that.
+// request sends a request whose answer is what it changed in the account, and returns when that is applied.
 func (c *Client) request(ctx context.Context, f *pb.Frame) error {
 	conn := c.session.current()
 	if conn == nil {
 		return ErrOffline
 	}
-	answer, err := conn.ask(ctx, f)
-	if err != nil {
-		return err
-	}
-	return c.applyChanges(ctx, conn, answer.GetAccountChanges())
+	return conn.askInOrder(ctx, f)
 }
 
 // applyContacts stores people, pins their identities and reads their device lists.

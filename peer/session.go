@@ -171,6 +171,9 @@ func (s *session) serveOnce(ctx context.Context) error {
 		select {
 		case f := <-c.pushes:
 			a.push(ctx, f)
+			if f.GetRequest() != 0 {
+				c.answer(f)
+			}
 		case <-c.closed:
 			return c.reason(ErrOffline, readErr)
 		}
