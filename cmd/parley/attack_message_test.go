@@ -82,7 +82,8 @@ func TestReplayedMessage(t *testing.T) {
 	first := ben.says(conversation, "once")
 	mia.gets("once")
 	ben.says(conversation, "replaced by the server")
-	mia.reports("")
+	mia.reports("a message with its id stands at number")
+	mia.has(conversation, "hello", "once")
 	mia.m.honest()
 	ben.says(conversation, "after")
 	mia.gets("after")
@@ -122,7 +123,7 @@ func TestSquattedID(t *testing.T) {
 	if _, code := socket.posts(eve.envelope(conversation, 1, key, "carrier")); code != 0 {
 		t.Fatal(code)
 	}
-	mia.reports("id")
+	mia.reports("a message with its id stands at number")
 	mia.has(conversation, "hello", "first")
 	mia.m.honest()
 

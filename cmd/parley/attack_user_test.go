@@ -2,6 +2,9 @@ package main
 
 import (
 	"testing"
+	"time"
+
+	gproto "google.golang.org/protobuf/proto"
 
 	"github.com/parley-chat/parley/peer"
 	"github.com/parley-chat/parley/proto"
@@ -132,20 +135,31 @@ func TestForeignConversation(t *testing.T) {
 	head := proto.CommitHash(signed.GetBody())
 	miaKey := asMember(listOf(t, corrupt(mia.secondDevice(server.url, "mia"), server.url).connect(), mia.Account()))
 	grant := must(proto.GrantEpochKey(miaKey, group, 1, head[:], key))
-	mia.m.toPeer(func(f *pb.Frame) []*pb.Frame { // the server vouches for eve
+	events := []*pb.Event{
+		{Conversation: group.Bytes(), Seq: 1, RelayMs: 1, Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: signed, Grant: grant}}},
+		{Conversation: group.Bytes(), Seq: 2, RelayMs: 1, Kind: &pb.Event_Envelope{Envelope: eve.envelope(group, 1, key, "from nowhere")}},
+	}
+	mia.m.toPeer(func(f *pb.Frame) []*pb.Frame { // the server vouches for eve …
 		if f.GetLists() != nil && len(f.GetLists().GetLists()) == 0 {
 			f.GetLists().Lists = []*pb.Signed{list.Signed}
 		}
-		if page := f.GetPage(); f.GetError() != nil || page != nil && proto.ID(page.GetConversation()) == group {
-			return nil
-		}
 		return []*pb.Frame{f}
 	})
-	mia.m.push(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{
-		{Conversation: group.Bytes(), Seq: 1, RelayMs: 1, Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: signed, Grant: grant}}},
-		{Conversation: group.Bytes(), Seq: 2, RelayMs: 1, Kind: &pb.Event_Envelope{Envelope: eve.envelope(group, 1, key, "from nowhere")}},
-	}}}})
-	mia.reports("member")
+	mia.m.toServer(func(f *pb.Frame) []*pb.Frame { // … and answers for the conversation that it made up
+		answer := &pb.Frame{Request: f.GetRequest()}
+		switch {
+		case string(f.GetSync().GetConversation()) == string(group[:]):
+			answer.Kind = &pb.Frame_Page{Page: &pb.Page{Conversation: group.Bytes(), Events: events, ThroughSeq: 2, HeadSeq: 2}}
+		case string(f.GetCursor().GetConversation()) == string(group[:]), string(f.GetGrantRequest().GetConversation()) == string(group[:]):
+			answer.Kind = &pb.Frame_Ok{Ok: &pb.Ok{}}
+		default:
+			return []*pb.Frame{f}
+		}
+		mia.m.push(answer)
+		return nil
+	})
+	mia.m.push(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: events}}})
+	mia.reports("this account is not a member")
 	if got := texts(t, mia.Client, group); got != "" {
 		t.Errorf("it shows %q in a conversation that is not mia's", got)
 	}
@@ -153,4 +167,41 @@ func TestForeignConversation(t *testing.T) {
 	ben.says(conversation, "after")
 	mia.gets("after")
 	mia.untouchedBy(eve.account)
+}
+
+// TestAnswerAfterPushes: what an answer says was true after what was pushed before it, however long that takes to handle.
+func TestAnswerAfterPushes(t *testing.T) {
+	server := startServer(t, "127.0.0.1:0", t.TempDir())
+	mia, _, conversation := victims(t, server.url)
+	zoe := newVictim(t, server.url, "zoe", "")
+	inv, err := zoe.Invite(t.Context(), time.Hour, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mia.m.toPeer(func(f *pb.Frame) []*pb.Frame {
+		changes := f.GetAccountChanges()
+		if f.GetRequest() == 0 || len(changes.GetContacts()) == 0 {
+			return []*pb.Frame{f}
+		}
+		var out []*pb.Frame
+		for range 300 {
+			out = append(out, &pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{Conversation: conversation.Bytes(), Account: zoe.Account().Bytes()}}})
+		}
+		before := gproto.CloneOf(changes.GetContacts()[0])
+		before.State = pb.ContactState_CONTACT_STATE_NONE
+		out = append(out, &pb.Frame{Kind: &pb.Frame_AccountChanges{AccountChanges: &pb.AccountChanges{Contacts: []*pb.Contact{before}}}})
+		return append(out, f)
+	})
+	contact, err := mia.AcceptInvitation(t.Context(), inv.Code)
+	if err != nil || contact.State != peer.ContactAccepted {
+		t.Errorf("accepted an invitation: %s, %v", contact.State, err)
+	}
+	eventually(t, "zoe may write", func() bool {
+		_, err := zoe.SendText(t.Context(), proto.PairID(mia.Account(), zoe.Account()), "hello")
+		return err == nil
+	})
+	mia.gets("hello")
+	if contact, err = mia.Resolve(t.Context(), "zoe"); err != nil || contact.State != peer.ContactAccepted {
+		t.Errorf("afterwards: %s, %v", contact.State, err)
+	}
 }

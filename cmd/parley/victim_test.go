@@ -76,6 +76,9 @@ func (v *victim) reports(words string) {
 	v.t.Helper()
 	v.await(fmt.Sprintf("report of %q", words), func(e peer.Event) bool {
 		wrong, ok := e.(peer.ErrorEvent)
+		if ok && !strings.Contains(wrong.Err.Error(), words) {
+			v.t.Logf("also reported: %v", wrong.Err)
+		}
 		return ok && strings.Contains(wrong.Err.Error(), words)
 	})
 }
