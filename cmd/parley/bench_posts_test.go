@@ -80,7 +80,7 @@ func reportMedians(b *testing.B, rounds []figures) {
 		for i, f := range rounds {
 			all[i] = of(f)
 		}
-		b.ReportMetric(middle(all), unit)
+		b.ReportMetric(median(all), unit)
 	}
 	b.ReportMetric(0, "ns/op")
 	metric("posts/s", func(f figures) float64 { return f.rate })
@@ -92,8 +92,8 @@ func reportMedians(b *testing.B, rounds []figures) {
 	}
 }
 
-// middle is the median.
-func middle(all []float64) float64 {
+// median of values, which it sorts.
+func median(all []float64) float64 {
 	slices.Sort(all)
 	return all[len(all)/2]
 }
