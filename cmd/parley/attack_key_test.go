@@ -5,6 +5,7 @@ import (
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -121,7 +122,8 @@ func TestGhostMember(t *testing.T) {
 		slices.SortFunc(body.GetMembers(), func(a, b *pb.Member) int { return bytes.Compare(a.GetAccount(), b.GetAccount()) })
 		return body
 	}
-	for _, c := range []struct {
+	mia := newVictim(t, server.url, "mia", "")
+	for i, c := range []struct {
 		name, report string
 		commit       func(*pb.Signed) *pb.Signed
 	}{
@@ -138,8 +140,7 @@ func TestGhostMember(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			mia := newVictim(t, server.url, "mia."+proto.NewID().String()[24:], "")
-			ben := joins(t, server.url, mia, "ben."+proto.NewID().String()[24:], func(m *middle) {
+			ben := joins(t, server.url, mia, fmt.Sprintf("ben%d", i), func(m *middle) {
 				alter := alterCommits(func(e *pb.CommitEvent) { e.Commit = c.commit(e.GetCommit()) })
 				m.toPeer(func(f *pb.Frame) []*pb.Frame { // and vouches for the ghost
 					if lists := f.GetLists(); lists != nil && len(lists.GetLists()) == 0 {

@@ -101,9 +101,9 @@ func TestForeignDevice(t *testing.T) {
 	list.Devices = append(list.Devices, device)
 	list.Version++
 	list.Previous = own.Hash[:]
-	for name, signed := range map[string]*pb.Signed{
-		"unsigned": {Body: must(gproto.Marshal(list)), Signature: own.Signed.GetSignature()},
-		"by eve":   must(proto.SignMessage(eve.sign, proto.LabelDeviceList, list)),
+	for _, signed := range []*pb.Signed{
+		{Body: must(gproto.Marshal(list)), Signature: own.Signed.GetSignature()},
+		must(proto.SignMessage(eve.sign, proto.LabelDeviceList, list)),
 	} {
 		mia.m.push(&pb.Frame{Kind: &pb.Frame_AccountChanges{AccountChanges: &pb.AccountChanges{DeviceList: signed}}})
 		mia.reports("device list")
@@ -111,7 +111,6 @@ func TestForeignDevice(t *testing.T) {
 			Profile: &pb.Profile{Account: mia.Account().Bytes(), UserName: "mia"}, State: pb.ContactState_CONTACT_STATE_ACCEPTED, DeviceList: signed,
 		}}}}})
 		ben.reports("device list")
-		t.Log(name)
 	}
 	// what that device writes in mia's name is not taken
 	forged := eve.envelope(conversation, 1, proto.RandomKey(), "as mia", func(h *pb.Header) { h.Account = mia.Account().Bytes() })
@@ -224,6 +223,10 @@ func TestSlowPeer(t *testing.T) {
 	server := startServer(t, "127.0.0.1:0", t.TempDir())
 	mia, ben, conversation := victims(t, server.url)
 	other := ben.secondDevice(server.url, "ben")
+	writer := corrupt(mia, server.url)
+	key := writer.epochKey(conversation, 1)
+	ben.m.narrow()
+	ben.reconnect()
 	resume := make(chan struct{})
 	ben.m.toPeer(func(f *pb.Frame) []*pb.Frame {
 		if f.GetEvents() != nil {
@@ -232,21 +235,27 @@ func TestSlowPeer(t *testing.T) {
 		return []*pb.Frame{f}
 	})
 	text := strings.Repeat("x", proto.MaxText)
-	const messages = 300 // 20 MB: more than the sockets and the server's queue hold
-	for range messages {
-		if _, err := mia.SendText(t.Context(), conversation, text); err != nil {
-			t.Fatal(err)
+	const messages = 180 // 12 MB: more than the sockets and the server's queue hold
+	socket := writer.connect()
+	for range messages / 3 {
+		post := &pb.Post{}
+		for range 3 {
+			post.Envelopes = append(post.Envelopes, writer.envelope(conversation, 1, key, text))
 		}
+		if results := socket.ask(&pb.Frame{Kind: &pb.Frame_Post{Post: post}}).GetPosted().GetResults(); len(results) != 3 || results[2].GetSeq() == 0 {
+			t.Fatalf("posted: %v", results)
+		}
+		socket.pushed = nil
 	}
-	last := mia.says(conversation, "last")
+	last, _ := socket.posts(writer.envelope(conversation, 1, key, "last"))
 	other.gets("last") // who reads is not held up
-	ben.m.honest()
+	ben.m.toPeer(nil)
 	close(resume)
 	ben.await("end of the connection", func(e peer.Event) bool { c, ok := e.(peer.ConnectionEvent); return ok && !c.Online })
 	ben.gets("last")
 	all := must(ben.History(t.Context(), conversation, peer.HistoryOptions{}))
-	if len(all) != messages+2 || all[len(all)-1].Seq != last.Seq {
-		t.Errorf("%d messages up to %d, want %d up to %d", len(all), all[len(all)-1].Seq, messages+2, last.Seq)
+	if len(all) != messages+2 || all[len(all)-1].Seq != last {
+		t.Errorf("%d messages up to %d, want %d up to %d", len(all), all[len(all)-1].Seq, messages+2, last)
 	}
 	for i, m := range all[1 : messages+1] {
 		if m.Text != text || m.Seq != all[0].Seq+uint64(i)+1 { //nolint:gosec // small

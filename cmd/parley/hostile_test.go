@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -35,6 +36,7 @@ type middle struct {
 	asked   map[string]int // REST requests by "METHOD path"
 	tape    bytes.Buffer   // all that passed, both ways
 	ends    map[*wire]bool
+	small   bool // see narrow
 	closing bool
 	pumps   sync.WaitGroup
 }
@@ -126,6 +128,13 @@ func (m *middle) toServer(f func(*pb.Frame) []*pb.Frame) {
 	m.up = f
 }
 
+// narrow makes later connections to the server hold little that was not read yet.
+func (m *middle) narrow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.small = true
+}
+
 // honest lets everything pass again.
 func (m *middle) honest() {
 	m.mu.Lock()
@@ -183,6 +192,12 @@ func (m *middle) socket(w http.ResponseWriter, r *http.Request) {
 		}
 		http.Error(w, "", status)
 		return
+	}
+	m.mu.Lock()
+	small := m.small
+	m.mu.Unlock()
+	if tcp, ok := server.NetConn().(*net.TCPConn); ok && small {
+		_ = tcp.SetReadBuffer(16 << 10)
 	}
 	upgrader := websocket.Upgrader{Subprotocols: []string{server.Subprotocol()}}
 	peer, err := upgrader.Upgrade(w, r, nil)
