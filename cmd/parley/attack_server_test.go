@@ -3,8 +3,6 @@ package main
 import (
 	"crypto/ed25519"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -161,60 +159,6 @@ func TestMalformedServer(t *testing.T) {
 	ben.says(conversation, "and after nonsense")
 	mia.gets("and after nonsense")
 	mia.has(conversation, append(want, "and after nonsense")...)
-}
-
-// TestRestoredServer: the server comes back as an older copy of itself. Peers read its logs again and post what it lost; both
-// end with the same messages, each once, and a new device gets them all.
-func TestRestoredServer(t *testing.T) {
-	data := t.TempDir()
-	server := startServer(t, "127.0.0.1:0", data)
-	mia, ben, conversation := victims(t, server.url)
-	ben.says(conversation, "in the copy")
-	mia.gets("in the copy")
-	address := strings.TrimPrefix(server.url, "http://")
-	server.stop()
-	copied := must(os.ReadFile(filepath.Join(data, "parley.db"))) //nolint:gosec // the test's own
-	server = startServer(t, address, data)
-	mia.online()
-	ben.online()
-	mia.says(conversation, "lost, by mia")
-	ben.gets("lost, by mia")
-	ben.says(conversation, "lost, by ben")
-	mia.gets("lost, by ben")
-	server.stop()
-	for _, name := range []string{"parley.db-wal", "parley.db-shm"} {
-		if err := os.Remove(filepath.Join(data, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(data, "parley.db"), copied, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	startServer(t, address, data)
-	mia.reports("restored copy")
-	ben.reports("restored copy")
-	whole := func(v *victim) bool {
-		all, err := v.History(t.Context(), conversation, peer.HistoryOptions{})
-		if err != nil || len(all) != 4 {
-			return false
-		}
-		for _, m := range all {
-			if m.Seq == 0 {
-				return false
-			}
-		}
-		return true
-	}
-	eventually(t, "both have everything, with numbers", func() bool { return whole(mia) && whole(ben) })
-	if a, b := texts(t, mia.Client, conversation), texts(t, ben.Client, conversation); a != b {
-		t.Errorf("mia has %q, ben %q", a, b)
-	}
-	ben.says(conversation, "after")
-	mia.gets("after")
-	third := mia.secondDevice(server.url, "mia")
-	if a, b := texts(t, mia.Client, conversation), texts(t, third.Client, conversation); a != b || strings.Count(a, "lost") != 2 {
-		t.Errorf("mia has %q, a new device %q", a, b)
-	}
 }
 
 // TestSlowPeer: a peer that does not take what the server sends is cut off. Nobody else waits for it, and it has everything when

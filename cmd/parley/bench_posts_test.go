@@ -34,7 +34,6 @@ func (l load) String() string {
 func (l load) total() int { return l.connections * l.posts * l.perPost }
 
 // patience is how long a load waits for the next frame before it counts what it waits for as lost.
-const patience = time.Minute
 
 // BenchmarkPosts measures posts that are committed, acknowledged and delivered.
 func BenchmarkPosts(b *testing.B) {

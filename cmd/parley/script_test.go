@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			env.Values["running"] = make(map[string]*process)
+			env.Values["running"] = make(map[string]*background)
 			file := filepath.Join(env.WorkDir, "password")
 			env.Setenv("PARLEY_PASSWORD_FILE", file)
 			return os.WriteFile(file, []byte(testPassword+"\n"), 0o600)
@@ -48,8 +48,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// process is a program in the background of a script.
-type process struct {
+// background is a program in the background of a script.
+type background struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when its standard output ended and it was waited for
 
@@ -58,8 +58,8 @@ type process struct {
 	err   error
 }
 
-func running(ts *testscript.TestScript) map[string]*process {
-	all, ok := ts.Value("running").(map[string]*process)
+func running(ts *testscript.TestScript) map[string]*background {
+	all, ok := ts.Value("running").(map[string]*background)
 	if !ok {
 		ts.Fatalf("the script was not set up")
 	}
@@ -67,11 +67,11 @@ func running(ts *testscript.TestScript) map[string]*process {
 }
 
 // start runs parley in the background until the script ends.
-func start(ts *testscript.TestScript, name string, args ...string) *process {
+func start(ts *testscript.TestScript, name string, args ...string) *background {
 	if running(ts)[name] != nil {
 		ts.Fatalf("%s runs already", name)
 	}
-	p := &process{cmd: exec.Command("parley", args...), done: make(chan struct{})} //nolint:gosec,noctx // the test's own program, ended by end or with the script
+	p := &background{cmd: exec.Command("parley", args...), done: make(chan struct{})} //nolint:gosec,noctx // the test's own program, ended by end or with the script
 	p.cmd.Dir = ts.MkAbs(".")
 	for _, v := range []string{"PATH", "HOME", "TMPDIR", "PARLEY_PASSWORD_FILE", "PARLEY_LOG_LEVEL", "PARLEY_REGISTRATION", "SSL_CERT_FILE"} {
 		if value := ts.Getenv(v); value != "" {
@@ -90,7 +90,7 @@ func start(ts *testscript.TestScript, name string, args ...string) *process {
 	return p
 }
 
-func (p *process) read(out io.Reader, errs io.Closer) {
+func (p *background) read(out io.Reader, errs io.Closer) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -106,7 +106,7 @@ func (p *process) read(out io.Reader, errs io.Closer) {
 }
 
 // line waits for a line that matches and returns its first group, or all of it.
-func (p *process) line(ts *testscript.TestScript, pattern *regexp.Regexp) string {
+func (p *background) line(ts *testscript.TestScript, pattern *regexp.Regexp) string {
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
