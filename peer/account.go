@@ -69,7 +69,7 @@ func newMaster() []byte {
 }
 
 // Register makes a new account on the server and a profile for its first device. The profile is
-// written before the server is asked, so that no account is left without its keys.
+// written before the account is asked for, so that no account is left without its keys.
 func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error) {
 	if err := emptyProfile(opts.Dir); err != nil {
 		return nil, err
@@ -77,6 +77,9 @@ func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error
 	r, err := newRest(c.Server, opts.httpClient(), "")
 	if err != nil {
 		return nil, err
+	}
+	if err := r.call(ctx, http.MethodGet, "/api/v1/server", nil, &pb.ServerInfo{}); err != nil {
+		return nil, err // nobody is there: no profile is needed either
 	}
 	p, err := newProfile(opts.Dir, r.base)
 	if err != nil {

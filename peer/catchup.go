@@ -97,6 +97,17 @@ func (cu *catchUp) behind(id proto.ID, seq uint64) {
 	cu.poke()
 }
 
+// again lets a conversation be fetched once more after a while, although it is in step.
+func (cu *catchUp) again(id proto.ID, after time.Duration) {
+	cu.mu.Lock()
+	defer cu.mu.Unlock()
+	cu.trouble[id] = &trouble{notBefore: time.Now().Add(after)}
+	if !slices.Contains(cu.due, id) {
+		cu.due = append(cu.due, id)
+	}
+	cu.poke()
+}
+
 // want says whether a conversation is in step; if not it is the next to be fetched.
 func (cu *catchUp) want(id proto.ID) bool {
 	cu.mu.Lock()
@@ -232,6 +243,8 @@ func (cu *catchUp) fetch(ctx context.Context, id proto.ID) {
 	if t == nil {
 		t = &trouble{}
 		cu.trouble[id] = t
+	}
+	if t.tries == 0 {
 		cu.c.logger.Warn("sync", "conversation", id, "error", err)
 		cu.c.events.emit(ErrorEvent{Conversation: id, Err: err})
 	}

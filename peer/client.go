@@ -236,6 +236,31 @@ func (c *Client) WaitOnline(ctx context.Context) error {
 	return nil
 }
 
+// Reach is one attempt to be online, now and not after the backoff: it returns nil when the server is reached and this device
+// has everything it had, or why that failed. Each step of an attempt has a time limit of its own.
+func (c *Client) Reach(ctx context.Context) error {
+	sub := c.events.watch()
+	defer sub.Cancel()
+	if c.isOnline() {
+		return nil
+	}
+	c.session.retryNow()
+	for {
+		select {
+		case e, open := <-sub.C:
+			if !open {
+				<-c.ended
+				return c.over()
+			}
+			if state, ok := e.(ConnectionEvent); ok && (state.Online || state.Err != nil) {
+				return state.Err
+			}
+		case <-ctx.Done():
+			return ctx.Err() //nolint:wrapcheck // the caller's own
+		}
+	}
+}
+
 func (c *Client) isOnline() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -33,13 +33,14 @@ type connection struct {
 	mu      sync.Mutex
 	request uint64 // number of the last one
 	pending map[uint64]chan *pb.Frame
+	ordered map[uint64]bool        // those of pending whose answer waits for what was pushed before it
 	posted  map[uint64]func(error) // requests nobody waits for
 }
 
 func newConnection(ws *websocket.Conn) *connection {
 	return &connection{
 		ws: ws, out: make(chan []byte, outQueue), pushes: make(chan *pb.Frame, pushQueue), closed: make(chan struct{}),
-		pending: make(map[uint64]chan *pb.Frame), posted: make(map[uint64]func(error)),
+		pending: make(map[uint64]chan *pb.Frame), ordered: make(map[uint64]bool), posted: make(map[uint64]func(error)),
 	}
 }
 
@@ -67,15 +68,30 @@ func (c *connection) reason(err error, read <-chan error) error {
 
 // ask sends a request and waits for its answer.
 func (c *connection) ask(ctx context.Context, f *pb.Frame) (*pb.Frame, error) {
+	return c.exchange(ctx, f, false)
+}
+
+// askInOrder sends a request whose answer is of the kind that is also pushed. It returns after the answer was handled like a
+// push, in its place among them. It must not be called by what handles pushes.
+func (c *connection) askInOrder(ctx context.Context, f *pb.Frame) error {
+	_, err := c.exchange(ctx, f, true)
+	return err
+}
+
+func (c *connection) exchange(ctx context.Context, f *pb.Frame, ordered bool) (*pb.Frame, error) {
 	answer := make(chan *pb.Frame, 1)
 	c.mu.Lock()
 	c.request++
 	number := c.request
 	c.pending[number] = answer
+	if ordered {
+		c.ordered[number] = true
+	}
 	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		delete(c.pending, number)
+		delete(c.ordered, number)
 		c.mu.Unlock()
 	}()
 	f.Request = number
@@ -153,6 +169,13 @@ func (c *connection) post(f *pb.Frame, failed func(error)) error {
 	return err
 }
 
+// queued says whether a frame is handled in its place among those that were pushed.
+func (c *connection) queued(f *pb.Frame) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return f.GetRequest() == 0 || c.ordered[f.GetRequest()]
+}
+
 // read hands answers to who asked and queues the rest until the connection fails.
 func (c *connection) read() error {
 	alive := func() error { return c.ws.SetReadDeadline(time.Now().Add(silence)) }
@@ -177,7 +200,7 @@ func (c *connection) read() error {
 		if err := proto.Unmarshal(b, f); err != nil {
 			return fmt.Errorf("socket: %w", err)
 		}
-		if f.GetRequest() != 0 {
+		if !c.queued(f) {
 			c.answer(f)
 			continue
 		}

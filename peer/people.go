@@ -115,34 +115,31 @@ func (c *Client) Contacts(ctx context.Context) (all []Contact, err error) {
 	return all, err
 }
 
-// Resolve finds the one contact or asker that a name means: a user name first, then a nickname if
-// only one has it. It returns ErrNoSuchName or an *AmbiguousError.
+// Resolve finds the one contact or asker that a name means: a user name first, then a nickname if only one has it. Somebody
+// who asks takes no contact's name away. It returns ErrNoSuchName or an *AmbiguousError.
 func (c *Client) Resolve(ctx context.Context, name string) (Contact, error) {
 	contacts, err := c.Contacts(ctx)
 	if err != nil {
 		return Contact{}, err
 	}
-	folded, foldErr := proto.FoldUserName(name)
-	var byNickname []Contact
 	for _, contact := range contacts {
 		if contact.Account.String() == name {
 			return contact, nil
 		}
-		if theirs, err := proto.FoldUserName(contact.UserName); foldErr == nil && err == nil && theirs == folded {
-			return contact, nil
-		}
-		if strings.EqualFold(contact.Nickname, name) {
-			byNickname = append(byNickname, contact)
-		}
 	}
-	switch len(byNickname) {
+	accepted, others := byName(contacts, name, true), byName(contacts, name, false)
+	found := accepted
+	if len(accepted) == 0 {
+		found = others
+	}
+	switch len(found) {
 	case 0:
 		return Contact{}, fmt.Errorf("%w: %q", ErrNoSuchName, name)
 	case 1:
-		return byNickname[0], nil
+		return found[0], nil
 	}
 	ambiguous := &AmbiguousError{Name: name}
-	for _, contact := range byNickname {
+	for _, contact := range found {
 		who := contact.UserName
 		if who == "" {
 			who = contact.Account.String()
@@ -152,9 +149,29 @@ func (c *Client) Resolve(ctx context.Context, name string) (Contact, error) {
 	return Contact{}, ambiguous
 }
 
+// byName returns the contact with a user name, or those with a nickname, among those accepted or among the others.
+func byName(contacts []Contact, name string, accepted bool) (found []Contact) {
+	folded, foldErr := proto.FoldUserName(name)
+	for _, contact := range contacts {
+		if (contact.State == ContactAccepted) != accepted {
+			continue
+		}
+		if theirs, err := proto.FoldUserName(contact.UserName); foldErr == nil && err == nil && theirs == folded {
+			return []Contact{contact}
+		}
+		if strings.EqualFold(contact.Nickname, name) {
+			found = append(found, contact)
+		}
+	}
+	return found
+}
+
 // Ask asks the account with this exact user name to become a contact. If they asked already, this accepts.
 func (c *Client) Ask(ctx context.Context, userName, note string) (Contact, error) {
 	answer, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_FindAccount{FindAccount: &pb.FindAccount{Name: userName}}})
+	if proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND) {
+		return Contact{}, fmt.Errorf("%w on this server: %q", ErrNoSuchName, userName)
+	}
 	if err != nil {
 		return Contact{}, err
 	}
@@ -163,7 +180,7 @@ func (c *Client) Ask(ctx context.Context, userName, note string) (Contact, error
 	if err != nil {
 		return Contact{}, fmt.Errorf("find %q: %w", userName, err)
 	}
-	if found.GetState() == pb.ContactState_CONTACT_STATE_ASKING {
+	if found.GetState() == pb.ContactState_CONTACT_STATE_ASKING || found.GetState() == pb.ContactState_CONTACT_STATE_ACCEPTED {
 		if err := c.applyContacts(ctx, []*pb.Contact{found}); err != nil {
 			return Contact{}, err
 		}
@@ -176,8 +193,11 @@ func (c *Client) Ask(ctx context.Context, userName, note string) (Contact, error
 	return c.contactByID(ctx, account)
 }
 
-// Accept makes somebody who asked a contact: it creates the first epoch of the pair.
+// Accept makes somebody who asked a contact: it creates the first epoch of the pair. A contact stays one.
 func (c *Client) Accept(ctx context.Context, account proto.ID) (Contact, error) {
+	if known, err := c.contactByID(ctx, account); err == nil && known.State == ContactAccepted {
+		return known, nil
+	}
 	first, err := c.firstCommit(ctx, account, nil)
 	if err != nil {
 		return Contact{}, err
@@ -191,8 +211,11 @@ func (c *Client) Accept(ctx context.Context, account proto.ID) (Contact, error) 
 	return c.contactByID(ctx, account)
 }
 
-// Decline refuses somebody who asked.
+// Decline refuses somebody who asked, or withdraws what this account asked. It removes nobody who is a contact.
 func (c *Client) Decline(ctx context.Context, account proto.ID) error {
+	if known, err := c.contactByID(ctx, account); err == nil && known.State == ContactAccepted {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "%s is a contact already: there is nothing to decline", known.Name())
+	}
 	return c.request(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{Account: account.Bytes()}}})
 }
 
@@ -208,17 +231,13 @@ func (c *Client) contactByID(ctx context.Context, account proto.ID) (contact Con
 	return contact, err
 }
 
-// request sends a request whose answer is what it changed in the account, and applies that.
+// request sends a request whose answer is what it changed in the account, and returns when that is applied.
 func (c *Client) request(ctx context.Context, f *pb.Frame) error {
 	conn := c.session.current()
 	if conn == nil {
 		return ErrOffline
 	}
-	answer, err := conn.ask(ctx, f)
-	if err != nil {
-		return err
-	}
-	return c.applyChanges(ctx, conn, answer.GetAccountChanges())
+	return conn.askInOrder(ctx, f)
 }
 
 // applyContacts stores people, pins their identities and reads their device lists.

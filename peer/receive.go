@@ -85,6 +85,9 @@ func (r *room) verify(chain *proto.Chain, env *pb.Envelope) (*pb.Header, error) 
 		return nil, errors.New("it belongs to another conversation")
 	}
 	account, device := mustID(h.GetAccount()), mustID(h.GetDevice())
+	if _, ok := chain.Member(r.c.Account()); !ok { // a stranger and the server could make up a conversation
+		return nil, errors.New("this account is not a member of its conversation")
+	}
 	if _, ok := chain.Member(account); !ok {
 		return nil, fmt.Errorf("its sender %s is not a member", account)
 	}
@@ -111,6 +114,9 @@ func (r *room) storeEnvelope(env *pb.Envelope, seq, relayMS uint64) error {
 	}
 	if err != nil {
 		return err
+	}
+	if m.Seq != 0 && m.Seq != seq {
+		return fmt.Errorf("a message with its id stands at number %d already", m.Seq)
 	}
 	known, before, kind := m.Arrival != 0, m.Content, m.Kind
 	if hash := proto.EnvelopeHash(env); before != nil && bytes.Equal(m.Hash, hash[:]) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,12 +146,9 @@ func (r *Remote) Close() error {
 	return nil
 }
 
-// WaitOnline is Client.WaitOnline.
-func (r *Remote) WaitOnline(ctx context.Context) error {
-	_, err := ask[nothing](ctx, r, "online", nothing{})
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
+// Reach is Client.Reach.
+func (r *Remote) Reach(ctx context.Context) error {
+	_, err := ask[nothing](ctx, r, "reach", nothing{})
 	return err
 }
 

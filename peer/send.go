@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/parley-chat/parley/peer/local"
 	"github.com/parley-chat/parley/proto"
@@ -75,6 +76,8 @@ func (d *Draft) check() error {
 		return ErrNotReady
 	case d.Text == "":
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the message is empty")
+	case !utf8.ValidString(d.Text):
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the message is not text in UTF-8")
 	case len(d.Text) > proto.MaxText:
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "the message has %d bytes, at most %d go into one: send it in parts", len(d.Text), proto.MaxText)
 	}

@@ -3,7 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -111,14 +111,19 @@ func backoff(attempt int) time.Duration {
 	return backoffBase/10 + time.Duration(rand.Int64N(int64(ceiling))) //nolint:gosec // jitter needs no secrecy
 }
 
+// retryNow ends a running wait, or the next one.
+func (s *session) retryNow() {
+	select {
+	case s.retry <- struct{}{}:
+	default:
+	}
+}
+
 // networkChanged ends a running wait, or finds out whether the connection is still one.
 func (s *session) networkChanged(ctx context.Context) {
 	c := s.current()
 	if c == nil {
-		select {
-		case s.retry <- struct{}{}:
-		default:
-		}
+		s.retryNow()
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
@@ -166,6 +171,9 @@ func (s *session) serveOnce(ctx context.Context) error {
 		select {
 		case f := <-c.pushes:
 			a.push(ctx, f)
+			if f.GetRequest() != 0 {
+				c.answer(f)
+			}
 		case <-c.closed:
 			return c.reason(ErrOffline, readErr)
 		}
@@ -193,15 +201,17 @@ func (s *session) dial(ctx context.Context) (*websocket.Conn, error) {
 			return nil, err
 		}
 		ws, res, err := s.dialer.DialContext(ctx, s.url, http.Header{"Authorization": {"Bearer " + token}})
-		if res != nil && res.Body != nil {
-			_ = res.Body.Close() // after an upgrade it is empty
-		}
-		if err == nil {
+		switch {
+		case err == nil:
 			ws.SetReadLimit(proto.MaxFrame)
 			return ws, nil
+		case res == nil:
+			return nil, unreachable(s.url, err)
 		}
-		if res == nil || res.StatusCode != http.StatusUnauthorized {
-			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		body, _ := io.ReadAll(res.Body) // the dialer has read the first KiB of it, which is all there is
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusUnauthorized {
+			return nil, problem(s.url, res, body)
 		}
 	}
 	return nil, ErrSignedOut

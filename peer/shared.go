@@ -20,7 +20,7 @@ import (
 // Peer is an open profile: a Client, which owns it, or a Remote, which works through the process that does.
 type Peer interface {
 	Account() proto.ID
-	WaitOnline(ctx context.Context) error
+	Reach(ctx context.Context) error
 	Contacts(ctx context.Context) ([]Contact, error)
 	Resolve(ctx context.Context, name string) (Contact, error)
 	Ask(ctx context.Context, userName, note string) (Contact, error)
@@ -188,7 +188,7 @@ type (
 func (s *shared) routes() http.Handler {
 	c, mux := s.c, http.NewServeMux()
 	route(s, mux, "account", func(context.Context, nothing) (proto.ID, error) { return c.Account(), nil })
-	route(s, mux, "online", func(ctx context.Context, _ nothing) (nothing, error) { return nothing{}, c.WaitOnline(ctx) })
+	route(s, mux, "reach", func(ctx context.Context, _ nothing) (nothing, error) { return nothing{}, c.Reach(ctx) })
 	route(s, mux, "contacts", func(ctx context.Context, _ nothing) ([]Contact, error) { return c.Contacts(ctx) })
 	route(s, mux, "resolve", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Resolve(ctx, a.Name) })
 	route(s, mux, "ask", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Ask(ctx, a.Name, a.Note) })

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
 const (
+	askAgain      = 15 * time.Second // for a key; the relay passes a request on once in 10 s
 	pageLimit     = 200
 	mostRereads   = 3 // of one conversation in one go: a server whose log keeps changing is left alone for a while
 	mostListFetch = 8 // per page: each may reveal members whose lists are missing too
@@ -97,7 +99,8 @@ func (cu *catchUp) storePage(ctx context.Context, id proto.ID, page *pb.Page) er
 	}
 }
 
-// askKey asks the members for the key of the epoch in force if this device lacks it, without waiting.
+// askKey asks the members for the key of the epoch in force if this device lacks it, without waiting, and again after a while:
+// nobody may be there, or the answer may get lost.
 func (cu *catchUp) askKey(ctx context.Context, id proto.ID) error {
 	var request *pb.GrantRequest
 	err := cu.c.update(ctx, func(w *work) error {
@@ -114,6 +117,7 @@ func (cu *catchUp) askKey(ctx context.Context, id proto.ID) error {
 	if err != nil || request == nil {
 		return err
 	}
+	cu.again(id, askAgain)
 	return cu.conn.post(&pb.Frame{Kind: &pb.Frame_GrantRequest{GrantRequest: request}}, func(err error) {
 		cu.c.logger.Debug("ask for a grant", "error", err)
 	})

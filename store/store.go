@@ -12,6 +12,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -42,7 +43,8 @@ type Store struct {
 	clock   func() time.Time
 	logger  *slog.Logger
 	read    *reader
-	db      *sql.DB  // one connection, used by the writer only
+	db      *sql.DB // one connection, used by the writer only
+	lock    io.Closer
 	server  proto.ID // see ServerID
 
 	queue   chan *operation
@@ -60,7 +62,7 @@ type Store struct {
 }
 
 // Open opens or creates the database (mode 0600), brings its schema up to date and starts the writer.
-// It fails with what to do when the file cannot be written or comes from a newer program.
+// It fails with what to do when the file cannot be written, is open elsewhere or comes from a newer program.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -69,6 +71,25 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	var speaks dialect = sqlite{}
+	held, err := speaks.lock(ctx, cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", cfg.Path, err)
+	}
+	s, err := open(ctx, speaks, cfg)
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	s.lock = held
+	s.done.Go(s.writeLoop)
+	s.done.Go(s.tellLoop)
+	if err := s.loadServerID(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// open opens the connections of a database that this process owns.
+func open(ctx context.Context, speaks dialect, cfg Config) (*Store, error) {
 	db, read, err := speaks.open(cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -76,16 +97,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := migrate(ctx, speaks, db); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", cfg.Path, err), db.Close(), read.Close())
 	}
-	s := &Store{
+	return &Store{
 		dialect: speaks, clock: cfg.Clock, logger: cfg.Logger, read: newReader(read), db: db,
-		queue: make(chan *operation, queueSize), told: make(chan []func(), toldSize), heads: newHeads(), prepared: make(map[string]*sql.Stmt), ids: make(map[idKey]int64),
-	}
-	s.done.Go(s.writeLoop)
-	s.done.Go(s.tellLoop)
-	if err := s.loadServerID(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+		queue: make(chan *operation, queueSize), told: make(chan []func(), toldSize), heads: newHeads(),
+		prepared: make(map[string]*sql.Stmt), ids: make(map[idKey]int64),
+	}, nil
 }
 
 func migrate(ctx context.Context, d dialect, db *sql.DB) error {
@@ -121,7 +137,7 @@ func (s *Store) Close() error {
 		close(s.queue)
 		s.closing.Unlock()
 		s.done.Wait()
-		err = errors.Join(s.read.Close(), closeAll(s.prepared), s.db.Close())
+		err = errors.Join(s.read.Close(), closeAll(s.prepared), s.db.Close(), s.lock.Close())
 	})
 	return err
 }

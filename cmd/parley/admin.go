@@ -64,7 +64,7 @@ func (a *admin) listen(ctx context.Context, address string) error {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("--admin-listen %s: %w: choose another address", address, err)
+		return addressError("--admin-listen", address, err)
 	}
 	a.listener = listener
 	return nil

@@ -51,6 +51,6 @@ func BenchmarkIdleConnections(b *testing.B) {
 		})
 	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(middle(used), "KiB-used/conn")
-	b.ReportMetric(middle(idle), "KiB-idle/conn")
+	b.ReportMetric(median(used), "KiB-used/conn")
+	b.ReportMetric(median(idle), "KiB-idle/conn")
 }

@@ -34,7 +34,6 @@ func (l load) String() string {
 func (l load) total() int { return l.connections * l.posts * l.perPost }
 
 // patience is how long a load waits for the next frame before it counts what it waits for as lost.
-const patience = time.Minute
 
 // BenchmarkPosts measures posts that are committed, acknowledged and delivered.
 func BenchmarkPosts(b *testing.B) {
@@ -80,7 +79,7 @@ func reportMedians(b *testing.B, rounds []figures) {
 		for i, f := range rounds {
 			all[i] = of(f)
 		}
-		b.ReportMetric(middle(all), unit)
+		b.ReportMetric(median(all), unit)
 	}
 	b.ReportMetric(0, "ns/op")
 	metric("posts/s", func(f figures) float64 { return f.rate })
@@ -92,8 +91,8 @@ func reportMedians(b *testing.B, rounds []figures) {
 	}
 }
 
-// middle is the median.
-func middle(all []float64) float64 {
+// median of values, which it sorts.
+func median(all []float64) float64 {
 	slices.Sort(all)
 	return all[len(all)/2]
 }

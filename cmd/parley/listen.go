@@ -17,16 +17,24 @@ type listenCmd struct {
 	Read bool `help:"Mark what is shown as read."`
 }
 
+// Help is the longer part of `parley listen --help`.
+func (*listenCmd) Help() string {
+	return `Shows messages as they come, sends what waits in the outbox and keeps links open until it is interrupted. Other commands work on the
+same profile meanwhile. With --json every event has a type: ready (the server is reached), message, state (a message's state changed),
+receipt, contact, presence, typing, link or error. Messages have id, conversation, from, from_id, text, time, seq, path and state.
+
+  parley listen --json | jq -r 'select(.type == "message") | .from + ": " + .text'`
+}
+
 // Run shows events until ctx ends. When it works through another process and that one ends, it takes the profile over, or
 // goes on through the next one that has it.
 func (l *listenCmd) Run(ctx context.Context, io stdio) error {
-	opts, err := l.options()
-	if err != nil {
-		return err
-	}
-	shown := &listener{listenCmd: l, out: bufio.NewWriter(io.out)}
+	shown := &listener{listenCmd: l, io: io, out: bufio.NewWriter(io.out)}
 	for ctx.Err() == nil {
-		c, err := peer.Connect(ctx, peer.Config{Options: opts, Program: "parley " + version, Logger: logger()})
+		c, err := l.connect(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // interrupted while another process opened or closed the profile
+		}
 		if err != nil {
 			return err
 		}
@@ -41,6 +49,7 @@ func (l *listenCmd) Run(ctx context.Context, io stdio) error {
 // listener shows what happens, over several openings of the profile.
 type listener struct {
 	*listenCmd
+	io     stdio
 	out    *bufio.Writer
 	begun  bool
 	last   int64             // Arrival of the newest message there was
@@ -117,14 +126,30 @@ func (l *listener) show(ctx context.Context, c peer.Peer, e peer.Event) error {
 			}
 		}
 	}
-	if l.JSON {
-		if w, ok := peer.Wire(e); ok {
-			if err := json.NewEncoder(l.out).Encode(w); err != nil {
-				return err
-			}
+	if !l.JSON {
+		return l.print(e)
+	}
+	if w, ok := peer.Wire(e); ok {
+		if err := json.NewEncoder(l.out).Encode(w); err != nil {
+			return err
 		}
-	} else if m, ok := e.(peer.MessageEvent); ok {
-		_, _ = fmt.Fprintf(l.out, "%s %s: %s\n", m.Time.Local().Format("15:04"), m.From, m.Text)
+	}
+	return l.out.Flush()
+}
+
+// print shows what a person wants to see: messages, and on standard error what is wrong.
+func (l *listener) print(e peer.Event) error {
+	switch e := e.(type) {
+	case peer.MessageEvent:
+		_, _ = fmt.Fprintf(l.out, "%s %s: %s\n", e.Message.Time.Local().Format("15:04"), line(e.Message.From), text(shownText(e.Message)))
+	case peer.ErrorEvent:
+		_, _ = fmt.Fprintln(l.io.err, "parley:", line(e.Err.Error()))
+	case peer.ConnectionEvent:
+		if e.Online {
+			_, _ = fmt.Fprintln(l.io.err, "parley: connected")
+		} else if e.Err != nil {
+			_, _ = fmt.Fprintln(l.io.err, "parley:", line(e.Err.Error()))
+		}
 	}
 	return l.out.Flush()
 }
