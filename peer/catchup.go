@@ -26,6 +26,7 @@ type catchUp struct {
 	greeting map[proto.ID]bool      // behind at the greeting, and not looked at yet
 	seen     map[proto.ID]uint64    // newest number that was announced
 	inStep   map[proto.ID]bool      // compared with the relay, and nothing is missing
+	absent   map[proto.ID]bool      // that the server does not have, or does not show any more
 	cursors  map[proto.ID]bool      // whose cursor may have to be told
 	told     map[proto.ID]toldMarks // what the relay knows
 	online   bool
@@ -42,7 +43,7 @@ type toldMarks struct{ delivered, read uint64 }
 func newCatchUp(c *Client, conn *connection) *catchUp {
 	return &catchUp{
 		c: c, conn: conn, wake: make(chan struct{}, 1), trouble: make(map[proto.ID]*trouble), greeting: make(map[proto.ID]bool),
-		seen: make(map[proto.ID]uint64), inStep: make(map[proto.ID]bool), cursors: make(map[proto.ID]bool), told: make(map[proto.ID]toldMarks),
+		seen: make(map[proto.ID]uint64), inStep: make(map[proto.ID]bool), absent: make(map[proto.ID]bool), cursors: make(map[proto.ID]bool), told: make(map[proto.ID]toldMarks),
 	}
 }
 
@@ -68,13 +69,7 @@ func (c *Client) attach(ctx context.Context, conn *connection, w *pb.Welcome) (a
 			return nil, err
 		}
 	}
-	return cu, c.update(ctx, func(w *work) error { // what is not behind is compared: a restored server may lack something
-		rows, err := w.Conversations()
-		for _, row := range rows {
-			cu.behind(row.ID, 0)
-		}
-		return err
-	})
+	return cu, nil
 }
 
 // poke wakes run.
@@ -91,6 +86,7 @@ func (cu *catchUp) behind(id proto.ID, seq uint64) {
 	defer cu.mu.Unlock()
 	cu.seen[id] = max(cu.seen[id], seq)
 	delete(cu.inStep, id)
+	delete(cu.absent, id)
 	if !slices.Contains(cu.due, id) {
 		cu.due = append(cu.due, id)
 	}
@@ -112,12 +108,11 @@ func (cu *catchUp) again(id proto.ID, after time.Duration) {
 func (cu *catchUp) want(id proto.ID) bool {
 	cu.mu.Lock()
 	defer cu.mu.Unlock()
-	if cu.inStep[id] {
-		return true
+	if cu.inStep[id] || cu.absent[id] {
+		return cu.inStep[id]
 	}
-	if i := slices.Index(cu.due, id); i > 0 {
-		cu.due = slices.Insert(slices.Delete(cu.due, i, i+1), 0, id)
-	}
+	cu.due = slices.Insert(slices.DeleteFunc(cu.due, func(other proto.ID) bool { return other == id }), 0, id)
+	cu.poke()
 	return false
 }
 
@@ -229,7 +224,8 @@ func (cu *catchUp) fetch(ctx context.Context, id proto.ID) {
 	cu.mu.Lock()
 	defer cu.mu.Unlock()
 	delete(cu.greeting, id)
-	if gone { // nothing changes that before the account does
+	if gone { // until something is said of it again
+		cu.absent[id] = true
 		cu.due = slices.DeleteFunc(cu.due, func(other proto.ID) bool { return other == id })
 	}
 	switch {

@@ -70,7 +70,7 @@ func (c *Client) History(ctx context.Context, conversation proto.ID, opts Histor
 				return err
 			}
 		}
-		stored, err := w.Tx.History(conversation, before, opts.Limit)
+		stored, err := w.History(conversation, before, opts.Limit)
 		if err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (c *Client) Arrived(ctx context.Context, after int64, limit int) (shown []M
 		limit = -1
 	}
 	err = c.update(ctx, func(w *work) error {
-		stored, err := w.Tx.Arrived(after, limit)
+		stored, err := w.Arrived(after, limit)
 		if err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (c *Client) Arrived(ctx context.Context, after int64, limit int) (shown []M
 // LastArrival returns the Arrival of the newest message here, 0 without any.
 func (c *Client) LastArrival(ctx context.Context) (last int64, err error) {
 	err = c.update(ctx, func(w *work) (err error) {
-		last, err = w.Tx.LastArrival()
+		last, err = w.LastArrival()
 		return err
 	})
 	return last, err

@@ -22,11 +22,19 @@ func TestEventsBetweenProcesses(t *testing.T) {
 	}
 	id := proto.NewID()
 	for _, e := range []Event{
-		ConnectionEvent{Online: true}, ConnectionEvent{NextTry: time.Second}, MessageEvent{message}, StateEvent{message},
-		ReceiptEvent{id, id, 3, 2}, ContactEvent{Contact{Account: id, UserName: "ben", State: ContactAsking}},
+		ConnectionEvent{Online: true},
+		ConnectionEvent{NextTry: time.Second},
+		MessageEvent{message},
+		StateEvent{message},
+		ReceiptEvent{id, id, 3, 2},
+		ContactEvent{Contact{Account: id, UserName: "ben", State: ContactAsking}},
 		ContactEvent{Contact{Account: id, Conversation: id, Since: message.Time, Unread: 3, Online: true}},
-		PresenceEvent{Account: id, Devices: []proto.ID{id, message.ID}, LastSeen: message.Time}, PresenceEvent{Account: id, Away: true},
-		TypingEvent{id, id, true}, LinkEvent{id, id, "closed", "", "idle"}, GapEvent{id, id, id, "ben", 3}, MissedEvent{5},
+		PresenceEvent{Account: id, Devices: []proto.ID{id, message.ID}, LastSeen: message.Time},
+		PresenceEvent{Account: id, Away: true},
+		TypingEvent{id, id, true},
+		LinkEvent{id, id, "closed", "", "idle"},
+		GapEvent{id, id, id, "ben", 3},
+		MissedEvent{5},
 	} {
 		b, err := json.Marshal(wireOf(e))
 		if err != nil {

@@ -154,7 +154,7 @@ func (w *work) pairWith(id proto.ID) (*local.Person, error) {
 		return nil, err
 	}
 	for _, p := range people {
-		if p.Conversation == id {
+		if p.Conversation == id && !id.IsZero() {
 			return p, nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/parley-chat/parley/peer/local"
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
@@ -210,16 +211,16 @@ func (c *Client) noteState(ctx context.Context, state *pb.ConversationState) err
 	if err != nil {
 		return fmt.Errorf("conversation state: %w", err)
 	}
-	var through uint64
+	var row *local.Conversation
 	err = c.update(ctx, func(w *work) error {
 		r, err := w.roomOrNew(id)
 		if err != nil {
 			return err
 		}
+		row = r.row
 		if r.row.Kind == 0 {
 			r.row.Kind = state.GetKind()
 		}
-		through = r.row.ThroughSeq
 		r.row.HeadSeq, r.row.NeedsEpoch = state.GetHeadSeq(), state.GetNeedsEpoch()
 		r.row.ReadSeq = max(r.row.ReadSeq, state.GetReadSeq())
 		for _, m := range state.GetMembers() {
@@ -238,15 +239,28 @@ func (c *Client) noteState(ctx context.Context, state *pb.ConversationState) err
 		return err
 	}
 	cu.knows(id, toldMarks{delivered: state.GetDeliveredSeq(), read: state.GetReadSeq()})
-	if !cu.announced(id, state.GetHeadSeq()) || through < state.GetHeadSeq() {
-		cu.behind(id, state.GetHeadSeq())
+	cu.compare(id, row, state)
+	return nil
+}
+
+// compare decides whether a conversation has to be fetched. A relay that has no more than this device, and knows that this
+// device has it, still has all that it had when it was told so: it was not restored from an older copy meanwhile.
+func (cu *catchUp) compare(id proto.ID, row *local.Conversation, state *pb.ConversationState) {
+	head := state.GetHeadSeq()
+	if !row.Rereading && row.ThroughSeq == head && state.GetDeliveredSeq() >= head && cu.arrived(id, head) {
+		cu.cursorMoved(id) // what was read here may have to be told
+		cu.c.kick()
+		return
 	}
+	if cu.announced(id, head) && row.ThroughSeq >= head {
+		return // it is in step, and this is old news
+	}
+	cu.behind(id, head)
 	cu.mu.Lock()
 	defer cu.mu.Unlock()
-	if !cu.online && through != state.GetHeadSeq() {
+	if !cu.online && row.ThroughSeq != head {
 		cu.greeting[id] = true
 	}
-	return nil
 }
 
 // moveCursor notes how far another member is.

@@ -43,15 +43,15 @@ func Wire(e Event) (w WireEvent, ok bool) {
 		}
 		return WireEvent{Type: "error", Error: e.Err.Error()}, true
 	case MessageEvent:
-		return e.Message.Wire("message"), true
+		return e.Wire("message"), true
 	case StateEvent:
-		return e.Message.Wire("state"), true
+		return e.Wire("state"), true
 	case ReceiptEvent:
 		return WireEvent{
 			Type: "receipt", Conversation: e.Conversation.String(), FromID: e.Account.String(), Delivered: e.DeliveredSeq, Read: e.ReadSeq,
 		}, true
 	case ContactEvent:
-		return WireEvent{Type: "contact", From: e.Contact.Name(), FromID: e.Contact.Account.String(), State: e.Contact.State}, true
+		return WireEvent{Type: "contact", From: e.Name(), FromID: e.Account.String(), State: e.State}, true
 	case PresenceEvent:
 		state := "offline"
 		if len(e.Devices) > 0 {

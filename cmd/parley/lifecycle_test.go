@@ -32,6 +32,9 @@ func TestOneConversationInTrouble(t *testing.T) {
 	send(t, ben, healthy, "one", peer.StateDelivered)
 	send(t, tom, broken, "two", peer.StateDelivered)
 	for _, c := range []*peer.Client{mia, ben, tom} {
+		if c == ben { // mia is away, and misses something
+			send(t, tom, broken, "missed", peer.StateSent)
+		}
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +50,7 @@ func TestOneConversationInTrouble(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	server = startServer(t, strings.TrimPrefix(server.url, "http://"), data)
+	startServer(t, strings.TrimPrefix(server.url, "http://"), data)
 	c, err := peer.Open(t.Context(), peer.Config{Options: peer.Options{Dir: miaDir}})
 	if err != nil {
 		t.Fatal(err)

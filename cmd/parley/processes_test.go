@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,7 +23,7 @@ import (
 // commandProcess is one command of the real binary.
 func commandProcess(t *testing.T, tmp string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(built(t), args...) //nolint:gosec // the test's own
+	cmd := exec.CommandContext(context.Background(), built(t), args...) //nolint:gosec // the test's own
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	return cmd
 }

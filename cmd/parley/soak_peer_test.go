@@ -166,7 +166,7 @@ func newDevice(name, dir string, log io.Writer) *device {
 // start runs the process and returns when it is ready for orders.
 func (d *device) start(t *testing.T) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec // this very program
+	cmd := exec.CommandContext(context.Background(), os.Args[0]) //nolint:gosec // this very program
 	cmd.Env = append(os.Environ(), peerProcessEnv+"="+d.dir)
 	cmd.Stderr = d.log
 	in, err := cmd.StdinPipe()

@@ -101,7 +101,7 @@ func (c *deafConn) ReadFrom(b []byte) (int, net.Addr, error) {
 // it was restarted behind a NAT.
 func deafTURN(t *testing.T) (servers *pb.IceServers, deaf *deafConn) {
 	t.Helper()
-	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	socket, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

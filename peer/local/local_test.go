@@ -261,7 +261,7 @@ func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peer.db")
 	told := int64(0)
 	for range 8 {
-		cmd := exec.Command(os.Args[0]) //nolint:gosec // this very program
+		cmd := exec.CommandContext(context.Background(), os.Args[0]) //nolint:gosec // this very program
 		cmd.Env = append(os.Environ(), writerEnv+"="+path)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()

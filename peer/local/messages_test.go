@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestMessageRoundTrip(t *testing.T) {
 	m.Hash = nil
 	check()
 	update(t, s, func(tx *Tx) error {
-		if _, err := tx.Message(room, mias, m.ID); err != ErrNotFound {
+		if _, err := tx.Message(room, mias, m.ID); !errors.Is(err, ErrNotFound) {
 			t.Errorf("another device's: %v", err)
 		}
 		return nil
