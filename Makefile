@@ -34,7 +34,7 @@ test-go: ## vet and the Go tests with the race detector
 	$(GO) vet ./...
 	$(GO) test -race ./...
 
-test-web: web/node_modules ## types, formatting and tests of the browser app without a browser
+test-web: web/node_modules program ## types, formatting and tests of the browser app without a browser
 	$(NPM) run check
 	$(NPM) run lint
 	$(NPM) test

@@ -1,6 +1,7 @@
 // Messages over links: beside the relay, without it, and after it came back.
 import { create, toBinary } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { FakeNetwork } from "../net/link/testing/webrtc.ts";
 import { randomBytes } from "../wire/bytes.ts";
 import { parseHeader } from "../wire/envelope.ts";
 import { fragments } from "../wire/fragments.ts";
@@ -12,7 +13,6 @@ import { forgedText, stored } from "./testing/forge.ts";
 import { connected, type Pair, Place, type Resident, readAll, unreadOf } from "./testing/place.ts";
 import { revoke } from "./testing/revoke.ts";
 import { change } from "./testing/tamper.ts";
-import { FakeNetwork } from "../net/link/testing/webrtc.ts";
 
 let place: Place;
 let network: FakeNetwork;

@@ -2,9 +2,10 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { equal } from "../wire/bytes.ts";
 import { type ID, idBytes } from "../wire/ids.ts";
+import { ErrorCode } from "../wire/schema.ts";
 import { seen, shows, texts } from "./testing/browser.ts";
-import { connected, Place } from "./testing/place.ts";
-import { nothing } from "./testing/tamper.ts";
+import { connected, Place, type Resident } from "./testing/place.ts";
+import { nothing, refuse, spoil } from "./testing/tamper.ts";
 
 let place: Place;
 beforeEach(async () => {
@@ -63,6 +64,60 @@ test("a copy whose log is as long again is told from the one that was", async ()
     await shows(open, (m) => m.length === 2 && m.every((one) => one.seq > 0), "both have both");
     expect(texts(open.timeline().messages)).toEqual(["in the log that is", "in the log that was"]);
   }
+});
+
+/** Makes a member's device commit a new epoch: its relay says that one is needed. */
+async function rekey(r: Resident, conversation: string): Promise<void> {
+  const { line } = r.browser;
+  let committed = 0;
+  line.down = (f) => {
+    if (committed > 0) return undefined;
+    if (f.kind.case === "page" && f.kind.value.state !== undefined) f.kind.value.state.needsEpoch = true;
+    return f.kind.case === "posted" ? refuse(ErrorCode.NEEDS_EPOCH)(f) : f;
+  };
+  line.up = (f) => {
+    if (f.kind.case === "commit") committed++;
+    return committed === 0 ? spoil()(f) : undefined;
+  };
+  await r.session.send(conversation, "in a new epoch");
+  await shows(
+    r.session.open(conversation),
+    (m) => m.at(-1)?.text === "in a new epoch" && m.at(-1)?.seq !== 0,
+    "re-keyed",
+  );
+  line.up = nothing;
+  line.down = nothing;
+}
+
+test.each([
+  ["the commit of a new epoch is lost with the copy", false],
+  ["the log has several epochs that are kept", true],
+])("%s: the chain is checked from its beginning, and all is there", async (_, kept) => {
+  const { mia, ben, conversation } = await place.pair();
+  const [hers, his] = [mia.session.open(conversation), ben.session.open(conversation)];
+  await ben.session.send(conversation, "in the first epoch");
+  await shows(hers, (m) => m.length === 1, "she has it");
+  if (kept) await rekey(mia, conversation);
+  await place.server.stop();
+  place.server.backUp();
+  await place.server.start();
+  for (const r of [mia, ben]) r.session.retryNow();
+  await Promise.all([connected(mia.session), connected(ben.session)]);
+  if (!kept) await rekey(mia, conversation);
+  await ben.session.send(conversation, "lost by Ben");
+  const all = ["in the first epoch", "in a new epoch", "lost by Ben"];
+  await shows(hers, (m) => m.length === 3 && m.every((one) => one.seq > 0), "all is well");
+  await shows(his, (m) => m.length === 3, "for both");
+  await place.server.stop();
+  place.server.restore();
+  await place.server.start();
+  for (const r of [mia, ben]) r.session.retryNow();
+  for (const open of [hers, his]) {
+    await shows(open, (m) => m.length === 3 && m.every((one) => one.seq > 0), "everything has a number again");
+    expect(new Set(texts(open.timeline().messages))).toEqual(new Set(all));
+  }
+  await ben.session.send(conversation, "and on");
+  expect((await shows(hers, (m) => m.length === 4, "it goes on")).at(-1)?.text).toBe("and on");
 });
 
 test("contacts that were made since the copy are told again", async () => {

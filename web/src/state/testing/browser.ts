@@ -1,6 +1,7 @@
 // Browsers without a browser: each has its own database, cookies, locks and channels, and tabs that share them.
 import "fake-indexeddb/auto";
 import { inspect } from "node:util";
+import { FakeNetwork } from "../../net/link/testing/webrtc.ts";
 import { newID } from "../../wire/ids.ts";
 import { BrowserGate } from "../gate.ts";
 import type { PageEvents, Platform } from "../platform.ts";
@@ -8,7 +9,6 @@ import type { MessageView, OpenConversation, Session, View } from "../types.ts";
 import { Line } from "./line.ts";
 import type { TestServer } from "./server.ts";
 import { type Channel, Channels, Locks } from "./tabs.ts";
-import { FakeNetwork } from "../../net/link/testing/webrtc.ts";
 
 /** How long anything may take on a slow, loaded machine. */
 export const PATIENCE = 60_000;

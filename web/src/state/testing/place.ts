@@ -1,8 +1,9 @@
 // A real server with people on it, each in a browser of their own.
+
+import type { FakeNetwork } from "../../net/link/testing/webrtc.ts";
 import type { OpenConversation, Session } from "../types.ts";
 import { seen, type Tab, TestBrowser } from "./browser.ts";
 import { TestServer } from "./server.ts";
-import type { FakeNetwork } from "../../net/link/testing/webrtc.ts";
 
 export const PASSWORD = "correct horse battery";
 
