@@ -6,7 +6,7 @@ BUF := .tools/buf/node_modules/.bin/buf
 LINT := .tools/bin/golangci-lint
 NPM := npm --prefix web --silent
 
-.PHONY: help build program app run test test-go test-web test-browsers bench lint proto check-generated clean
+.PHONY: help build program app run test test-go test-web test-browsers soak bench lint proto check-generated clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -34,7 +34,7 @@ test-go: ## vet and the Go tests with the race detector
 	$(GO) vet ./...
 	$(GO) test -race ./...
 
-test-web: web/node_modules ## types, formatting and tests of the browser app without a browser
+test-web: web/node_modules program ## types, formatting and tests of the browser app without a browser
 	$(NPM) run check
 	$(NPM) run lint
 	$(NPM) test
@@ -42,8 +42,13 @@ test-web: web/node_modules ## types, formatting and tests of the browser app wit
 test-browsers: build ## the program in chromium and firefox
 	$(NPM) run e2e
 
-bench: ## the benchmarks, a few seconds each
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./peer/link ./turnsrv
+SOAK ?= 10000
+
+soak: ## SOAK messages while server, peers and links are killed at random; says what it did (PARLEY_SOAK_SEED repeats one)
+	PARLEY_SOAK=$(SOAK) $(GO) test -count 1 -v -timeout 60m -run '^TestNeverLost$$' ./cmd/parley
+
+bench: ## measures posts, delivery, memory and links in some minutes, and prints a table
+	GO=$(GO) ./scripts/bench
 
 $(LINT):
 	GOBIN=$(CURDIR)/.tools/bin $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0

@@ -69,7 +69,7 @@ func newMaster() []byte {
 }
 
 // Register makes a new account on the server and a profile for its first device. The profile is
-// written before the server is asked, so that no account is left without its keys.
+// written before the account is asked for, so that no account is left without its keys.
 func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error) {
 	if err := emptyProfile(opts.Dir); err != nil {
 		return nil, err
@@ -78,28 +78,31 @@ func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error
 	if err != nil {
 		return nil, err
 	}
+	if err := r.call(ctx, http.MethodGet, "/api/v1/server", nil, &pb.ServerInfo{}); err != nil {
+		return nil, err // nobody is there: no profile is needed either
+	}
 	p, err := newProfile(opts.Dir, r.base)
 	if err != nil {
 		return nil, err
 	}
-	p.Account, p.UserName = proto.NewID(), c.User
+	p.keys.Account, p.keys.UserName = proto.NewID(), c.User
 	_, identity, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return nil, fmt.Errorf("make identity key: %w", err)
 	}
-	accountKey, err := newX25519()
+	hpke, err := newX25519()
 	if err != nil {
 		return nil, err
 	}
-	p.AccountKeys = []AccountKey{{Generation: 1, Private: accountKey.Bytes()}}
+	p.keys.AccountKeys = []accountKey{{Generation: 1, Private: hpke.Bytes()}}
 	now := nowMS()
 	device, err := p.deviceKeys(now)
 	if err != nil {
 		return nil, err
 	}
 	list, err := proto.SignDeviceList(identity, &pb.DeviceList{
-		Suite: 1, Account: p.Account.Bytes(), Version: 1, IdentityKey: identity.Public().(ed25519.PublicKey), Generation: 1, //nolint:forcetypeassert // by definition
-		AccountKey: accountKey.PublicKey().Bytes(), Devices: []*pb.DeviceKeys{device}, TimeMs: now,
+		Suite: 1, Account: p.Account().Bytes(), Version: 1, IdentityKey: identity.Public().(ed25519.PublicKey), Generation: 1, //nolint:forcetypeassert // by definition
+		AccountKey: hpke.PublicKey().Bytes(), Devices: []*pb.DeviceKeys{device}, TimeMs: now,
 	})
 	if err != nil {
 		return nil, err
@@ -109,7 +112,7 @@ func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error
 		req.Nickname = c.User
 	}
 	if c.User == "" {
-		p.Identity = identity.Seed() // no password yet: the device is the account
+		p.keys.Identity = identity.Seed() // no password yet: the device is the account
 	} else if err := setPassword(req, p, identity, c); err != nil {
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error
 		}
 		return nil, err // it may have been made: the profile stays, `parley listen` tells
 	}
-	p.Token = opened.GetToken()
+	p.keys.Token = opened.GetToken()
 	return p, p.save()
 }
 
@@ -141,11 +144,11 @@ func setPassword(req *pb.RegisterRequest, p *Profile, identity ed25519.PrivateKe
 		return err
 	}
 	ring := &pb.KeyRing{IdentitySeed: identity.Seed()}
-	for _, k := range p.AccountKeys {
+	for _, k := range p.keys.AccountKeys {
 		ring.Keys = append(ring.Keys, &pb.AccountKey{Generation: k.Generation, PrivateKey: k.Private})
 	}
 	req.Password = setup
-	req.KeyRing, err = proto.SealKeyRing(master, p.Account, ring)
+	req.KeyRing, err = proto.SealKeyRing(master, p.Account(), ring)
 	return err
 }
 
@@ -162,7 +165,7 @@ func newPassword(p *Profile, server, user, password string, master []byte) (*pb.
 	if err != nil {
 		return nil, err
 	}
-	wrapped, err := proto.WrapMaster(wrap, p.Account, master)
+	wrapped, err := proto.WrapMaster(wrap, p.Account(), master)
 	if err != nil {
 		return nil, err
 	}
@@ -236,12 +239,12 @@ func Login(ctx context.Context, opts Options, c Credentials) (*Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.UserName = c.User
-	if p.Account, err = proto.IDFrom(a.list.GetAccount()); err != nil {
+	p.keys.UserName = c.User
+	if p.keys.Account, err = proto.IDFrom(a.list.GetAccount()); err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
 	for _, k := range a.ring.GetKeys() {
-		p.AccountKeys = append(p.AccountKeys, AccountKey{Generation: k.GetGeneration(), Private: k.GetPrivateKey()})
+		p.keys.AccountKeys = append(p.keys.AccountKeys, accountKey{Generation: k.GetGeneration(), Private: k.GetPrivateKey()})
 	}
 	now := nowMS()
 	device, err := p.deviceKeys(now)
@@ -259,18 +262,18 @@ func Login(ctx context.Context, opts Options, c Credentials) (*Profile, error) {
 	}
 	var opened pb.SessionOpened
 	err = r.call(ctx, http.MethodPut, "/api/v1/devices", &pb.UpdateDevices{
-		Ticket: a.grant.GetTicket(), DeviceList: list, NewDevice: p.Device.Bytes(), DeviceName: opts.deviceName(),
+		Ticket: a.grant.GetTicket(), DeviceList: list, NewDevice: p.Device().Bytes(), DeviceName: opts.deviceName(),
 	}, &opened)
 	if err != nil {
 		return nil, errors.Join(err, p.remove())
 	}
-	p.Token = opened.GetToken()
+	p.keys.Token = opened.GetToken()
 	return p, p.save()
 }
 
 // ChangePassword replaces the password; every other session of the account ends.
 func ChangePassword(ctx context.Context, opts Options, p *Profile, user, oldPassword, newPasswordText string) error {
-	r, err := newRest(p.Server, opts.httpClient(), p.Token)
+	r, err := newRest(p.Server(), opts.httpClient(), p.keys.Token)
 	if err != nil {
 		return err
 	}
@@ -278,7 +281,7 @@ func ChangePassword(ctx context.Context, opts Options, p *Profile, user, oldPass
 	if err != nil {
 		return err
 	}
-	setup, err := newPassword(p, p.Server, user, newPasswordText, a.master)
+	setup, err := newPassword(p, p.Server(), user, newPasswordText, a.master)
 	if err != nil {
 		return err
 	}
@@ -288,7 +291,7 @@ func ChangePassword(ctx context.Context, opts Options, p *Profile, user, oldPass
 // Logout ends this device at the server and deletes everything it kept. When the server cannot be
 // reached nothing is deleted, unless force is set.
 func Logout(ctx context.Context, opts Options, p *Profile, force bool) error {
-	r, err := newRest(p.Server, opts.httpClient(), p.Token)
+	r, err := newRest(p.Server(), opts.httpClient(), p.keys.Token)
 	if err != nil {
 		return err
 	}
@@ -310,12 +313,12 @@ func renewSession(ctx context.Context, r *rest, p *Profile) (string, error) {
 	}
 	var challenge pb.Challenge
 	err = r.call(ctx, http.MethodPost, "/api/v1/session/challenge",
-		&pb.ChallengeRequest{Account: p.Account.Bytes(), Device: p.Device.Bytes()}, &challenge)
+		&pb.ChallengeRequest{Account: p.Account().Bytes(), Device: p.Device().Bytes()}, &challenge)
 	if err != nil {
 		return "", err
 	}
 	login, err := proto.SignMessage(p.signKey(), proto.LabelLogin, &pb.DeviceLogin{
-		Host: host, Account: p.Account.Bytes(), Device: p.Device.Bytes(), Nonce: challenge.GetNonce(),
+		Host: host, Account: p.Account().Bytes(), Device: p.Device().Bytes(), Nonce: challenge.GetNonce(),
 	})
 	if err != nil {
 		return "", err

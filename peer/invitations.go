@@ -34,8 +34,8 @@ func (c *Client) Invite(ctx context.Context, life time.Duration, uses uint32) (I
 	linkKey := secret.LinkKey()
 	var nickname string
 	var identity []byte
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
-		self, err := tx.Person(c.profile.Account)
+	err := c.update(ctx, func(w *work) error {
+		self, err := w.Person(c.Account())
 		if err != nil {
 			return err
 		}
@@ -47,17 +47,17 @@ func (c *Client) Invite(ctx context.Context, life time.Duration, uses uint32) (I
 	}
 	expires := time.Now().Add(life)
 	signed, err := proto.SignMessage(c.profile.signKey(), proto.LabelInvitation, &pb.Invitation{
-		Code: secret.Code, Account: c.profile.Account.Bytes(), Device: c.profile.Device.Bytes(),
+		Code: secret.Code, Account: c.Account().Bytes(), Device: c.Device().Bytes(),
 		LinkKey: linkKey.Public().(ed25519.PublicKey), ExpiresMs: uint64(expires.UnixMilli()), Uses: uses, //nolint:forcetypeassert,gosec // by definition
 	})
 	if err != nil {
 		return Invitation{}, err
 	}
-	sealed, err := secret.Seal(&pb.InvitationSecretPart{Account: c.profile.Account.Bytes(), IdentityKey: identity, Nickname: nickname})
+	sealed, err := secret.Seal(&pb.InvitationSecretPart{Account: c.Account().Bytes(), IdentityKey: identity, Nickname: nickname})
 	if err != nil {
 		return Invitation{}, err
 	}
-	err = c.change(ctx, &pb.Frame{Kind: &pb.Frame_CreateInvitation{CreateInvitation: &pb.CreateInvitation{Invitation: signed, Sealed: sealed}}})
+	err = c.request(ctx, &pb.Frame{Kind: &pb.Frame_CreateInvitation{CreateInvitation: &pb.CreateInvitation{Invitation: signed, Sealed: sealed}}})
 	if err != nil {
 		return Invitation{}, err
 	}
@@ -65,16 +65,16 @@ func (c *Client) Invite(ctx context.Context, life time.Duration, uses uint32) (I
 }
 
 // keepInvitation remembers an own invitation whose signature is of one of the own devices.
-func (c *Client) keepInvitation(tx *local.Tx, state *pb.InvitationState) error {
-	inv, err := openInvitation(tx, c.profile.Account, state.GetInvitation())
+func (w *work) keepInvitation(state *pb.InvitationState) error {
+	inv, err := w.openInvitation(w.c.Account(), state.GetInvitation())
 	if err != nil {
 		return err
 	}
-	return tx.Set(keyInvitation+inv.GetCode(), state.GetInvitation().GetBody())
+	return w.Set(keyInvitation+inv.GetCode(), state.GetInvitation().GetBody())
 }
 
 // openInvitation verifies an invitation's signature by a device of the account.
-func openInvitation(tx *local.Tx, account proto.ID, signed *pb.Signed) (*pb.Invitation, error) {
+func (w *work) openInvitation(account proto.ID, signed *pb.Signed) (*pb.Invitation, error) {
 	inv := &pb.Invitation{}
 	if err := proto.Unmarshal(signed.GetBody(), inv); err != nil { // read to learn whose key to verify with
 		return nil, fmt.Errorf("invitation: %w", err)
@@ -82,7 +82,7 @@ func openInvitation(tx *local.Tx, account proto.ID, signed *pb.Signed) (*pb.Invi
 	if !bytes.Equal(inv.GetAccount(), account.Bytes()) {
 		return nil, errors.New("invitation: it is somebody else's")
 	}
-	key, err := lookup(tx)(account, mustID(inv.GetDevice()))
+	key, err := w.deviceKey(account, mustID(inv.GetDevice()))
 	if err != nil {
 		return nil, fmt.Errorf("invitation: %w", err)
 	}
@@ -93,12 +93,12 @@ func openInvitation(tx *local.Tx, account proto.ID, signed *pb.Signed) (*pb.Invi
 }
 
 // identityByInvitation returns the identity key that whoever held the secret of an own invitation vouched for.
-func (c *Client) identityByInvitation(tx *local.Tx, account proto.ID, signed *pb.Signed) ([]byte, error) {
+func (w *work) identityByInvitation(account proto.ID, signed *pb.Signed) ([]byte, error) {
 	join := &pb.LinkJoin{}
 	if err := proto.Unmarshal(signed.GetBody(), join); err != nil {
 		return nil, fmt.Errorf("joined by invitation: %w", err)
 	}
-	body, err := tx.Get(keyInvitation + join.GetCode())
+	body, err := w.Get(keyInvitation + join.GetCode())
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func useInvitation(ctx context.Context, r *rest, req *pb.RegisterRequest, p *Pro
 		return err
 	}
 	public := identity.Public().(ed25519.PublicKey) //nolint:forcetypeassert // by definition
-	if req.LinkJoin, err = inv.join(p.Account, public); err != nil {
+	if req.LinkJoin, err = inv.join(p.Account(), public); err != nil {
 		return err
 	}
 	list, err := proto.OpenDeviceList(req.GetDeviceList())
@@ -185,12 +185,12 @@ func useInvitation(ctx context.Context, r *rest, req *pb.RegisterRequest, p *Pro
 	}
 	req.Invitation = inv.code
 	req.FirstCommit, err = proto.CreatePair(
-		proto.Signer{Account: p.Account, Device: p.Device, Key: p.signKey(), TimeMS: nowMS()},
-		memberKey(p.Account, list), memberKey(inv.person.Account, inv.list), req.GetLinkJoin())
+		proto.Signer{Account: p.Account(), Device: p.Device(), Key: p.signKey(), TimeMS: nowMS()},
+		memberKey(p.Account(), list), memberKey(inv.person.Account, inv.list), req.GetLinkJoin())
 	if err != nil {
 		return err
 	}
-	p.Pinned = append(p.Pinned, PinnedIdentity{Account: inv.person.Account, IdentityKey: inv.person.IdentityKey})
+	p.keys.Pinned = append(p.keys.Pinned, pinnedIdentity{Account: inv.person.Account, IdentityKey: inv.person.IdentityKey})
 	return nil
 }
 
@@ -207,33 +207,28 @@ func (c *Client) AcceptInvitation(ctx context.Context, text string) (Contact, er
 		return Contact{}, err
 	}
 	account := inv.person.Account
-	if account == c.profile.Account {
+	if account == c.Account() {
 		return Contact{}, errors.New("this is your own invitation: send it to somebody else")
 	}
 	var identity []byte
-	c.mu.Lock()
-	err = c.store.Update(ctx, func(tx *local.Tx) error {
-		self, err := tx.Person(c.profile.Account)
+	err = c.update(ctx, func(w *work) error {
+		self, err := w.Person(c.Account())
 		if err != nil {
 			return err
 		}
 		identity = self.IdentityKey
-		p, err := tx.Person(account)
+		p, err := w.Person(account)
 		if errors.Is(err, local.ErrNotFound) {
 			p = inv.person
 		} else if err != nil {
 			return err
 		}
-		if err := learnList(tx, p, inv.list.Signed); err != nil {
-			return err
-		}
-		return tx.SavePerson(p)
+		return w.learnList(p, inv.list.Signed)
 	})
-	c.mu.Unlock()
 	if err != nil {
 		return Contact{}, err
 	}
-	join, err := inv.join(c.profile.Account, identity)
+	join, err := inv.join(c.Account(), identity)
 	if err != nil {
 		return Contact{}, err
 	}
@@ -241,7 +236,7 @@ func (c *Client) AcceptInvitation(ctx context.Context, text string) (Contact, er
 	if err != nil {
 		return Contact{}, err
 	}
-	err = c.change(ctx, &pb.Frame{Kind: &pb.Frame_AcceptInvitation{AcceptInvitation: &pb.AcceptInvitation{
+	err = c.request(ctx, &pb.Frame{Kind: &pb.Frame_AcceptInvitation{AcceptInvitation: &pb.AcceptInvitation{
 		Code: inv.code, LinkJoin: join, FirstCommit: first,
 	}}})
 	if err != nil {

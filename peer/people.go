@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,22 +17,39 @@ type Contact struct {
 	Account      proto.ID
 	UserName     string
 	Nickname     string
-	State        string // asked (by us), asking (they do), accepted, none
-	Note         string
-	Conversation proto.ID // zero until accepted
+	State        string   // asked (by us), asking (they do), accepted, none
+	Note         string   // of the request
+	Conversation proto.ID `json:",omitzero"` // zero until accepted
 	Since        time.Time
-	Unread       uint64
+	Unread       uint64 // messages of theirs behind the read mark
 	Online       bool
 	// IdentityChanged holds sending until the person decided.
 	IdentityChanged bool
 }
 
+// States of a Contact.
+const (
+	ContactAsked    = "asked"  // by this account
+	ContactAsking   = "asking" // this account
+	ContactAccepted = "accepted"
+	ContactNone     = "none" // declined, withdrawn or removed
+)
+
+// Name is what a contact is called: nickname, else user name.
+func (c Contact) Name() string {
+	if c.Nickname != "" {
+		return c.Nickname
+	}
+	return c.UserName
+}
+
 // AmbiguousError says that a name fits several people.
 type AmbiguousError struct {
 	Name       string
-	Candidates []string
+	Candidates []string // each as it may be asked for without doubt
 }
 
+// Error lists the candidates.
 func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%q may be any of: %s", e.Name, strings.Join(e.Candidates, ", "))
 }
@@ -44,33 +60,33 @@ var ErrNoSuchName = errors.New("nobody of that name")
 func contactState(s pb.ContactState) string {
 	switch s {
 	case pb.ContactState_CONTACT_STATE_ASKED:
-		return "asked"
+		return ContactAsked
 	case pb.ContactState_CONTACT_STATE_ASKING:
-		return "asking"
+		return ContactAsking
 	case pb.ContactState_CONTACT_STATE_ACCEPTED:
-		return "accepted"
+		return ContactAccepted
 	case pb.ContactState_CONTACT_STATE_NONE, pb.ContactState_CONTACT_STATE_UNSPECIFIED:
 	}
-	return "none"
+	return ContactNone
 }
 
-func (c *Client) contact(tx *local.Tx, p *local.Person) (Contact, error) {
+func (w *work) contact(p *local.Person) (Contact, error) {
 	contact := Contact{
 		Account: p.Account, UserName: p.UserName, Nickname: p.Nickname, State: contactState(p.State), Note: p.Note,
 		Conversation: p.Conversation, Since: timeOf(p.SinceMS), IdentityChanged: p.NewIdentity != nil,
 	}
-	if seen, ok := c.presence[p.Account]; ok {
+	if seen, ok := w.c.presence[p.Account]; ok {
 		contact.Online = seen.GetState() >= pb.PresenceState_PRESENCE_STATE_AWAY
 	}
 	if p.Conversation.IsZero() {
 		return contact, nil
 	}
-	conversation, err := tx.Conversation(p.Conversation)
+	row, err := w.Conversation(p.Conversation)
 	if errors.Is(err, local.ErrNotFound) {
 		return contact, nil
 	}
 	if err == nil {
-		contact.Unread = conversation.Unread
+		contact.Unread, err = w.Unread(row.ID, w.c.Account(), row.ReadSeq, countsBelow)
 	}
 	return contact, err
 }
@@ -78,20 +94,17 @@ func (c *Client) contact(tx *local.Tx, p *local.Person) (Contact, error) {
 func timeOf(ms uint64) time.Time { return time.UnixMilli(int64(min(ms, 1<<52))).UTC() } //nolint:gosec // capped
 
 // Contacts returns everybody who is or wants to be a contact.
-func (c *Client) Contacts(ctx context.Context) ([]Contact, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []Contact
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
-		people, err := tx.People()
+func (c *Client) Contacts(ctx context.Context) (all []Contact, err error) {
+	err = c.update(ctx, func(w *work) error {
+		people, err := w.People()
 		if err != nil {
 			return err
 		}
 		for _, p := range people {
-			if p.Account == c.profile.Account || p.State <= pb.ContactState_CONTACT_STATE_NONE {
+			if p.Account == c.Account() || p.State <= pb.ContactState_CONTACT_STATE_NONE {
 				continue
 			}
-			contact, err := c.contact(tx, p)
+			contact, err := w.contact(p)
 			if err != nil {
 				return err
 			}
@@ -102,34 +115,31 @@ func (c *Client) Contacts(ctx context.Context) ([]Contact, error) {
 	return all, err
 }
 
-// Resolve finds the one contact or asker that a name means: a user name first, then a nickname if
-// only one has it. It returns ErrNoSuchName or an *AmbiguousError.
+// Resolve finds the one contact or asker that a name means: a user name first, then a nickname if only one has it. Somebody
+// who asks takes no contact's name away. It returns ErrNoSuchName or an *AmbiguousError.
 func (c *Client) Resolve(ctx context.Context, name string) (Contact, error) {
 	contacts, err := c.Contacts(ctx)
 	if err != nil {
 		return Contact{}, err
 	}
-	folded, foldErr := proto.FoldUserName(name)
-	var byNickname []Contact
 	for _, contact := range contacts {
 		if contact.Account.String() == name {
 			return contact, nil
 		}
-		if theirs, err := proto.FoldUserName(contact.UserName); foldErr == nil && err == nil && theirs == folded {
-			return contact, nil
-		}
-		if strings.EqualFold(contact.Nickname, name) {
-			byNickname = append(byNickname, contact)
-		}
 	}
-	switch len(byNickname) {
+	accepted, others := byName(contacts, name, true), byName(contacts, name, false)
+	found := accepted
+	if len(accepted) == 0 {
+		found = others
+	}
+	switch len(found) {
 	case 0:
 		return Contact{}, fmt.Errorf("%w: %q", ErrNoSuchName, name)
 	case 1:
-		return byNickname[0], nil
+		return found[0], nil
 	}
 	ambiguous := &AmbiguousError{Name: name}
-	for _, contact := range byNickname {
+	for _, contact := range found {
 		who := contact.UserName
 		if who == "" {
 			who = contact.Account.String()
@@ -139,9 +149,29 @@ func (c *Client) Resolve(ctx context.Context, name string) (Contact, error) {
 	return Contact{}, ambiguous
 }
 
+// byName returns the contact with a user name, or those with a nickname, among those accepted or among the others.
+func byName(contacts []Contact, name string, accepted bool) (found []Contact) {
+	folded, foldErr := proto.FoldUserName(name)
+	for _, contact := range contacts {
+		if (contact.State == ContactAccepted) != accepted {
+			continue
+		}
+		if theirs, err := proto.FoldUserName(contact.UserName); foldErr == nil && err == nil && theirs == folded {
+			return []Contact{contact}
+		}
+		if strings.EqualFold(contact.Nickname, name) {
+			found = append(found, contact)
+		}
+	}
+	return found
+}
+
 // Ask asks the account with this exact user name to become a contact. If they asked already, this accepts.
 func (c *Client) Ask(ctx context.Context, userName, note string) (Contact, error) {
 	answer, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_FindAccount{FindAccount: &pb.FindAccount{Name: userName}}})
+	if proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND) {
+		return Contact{}, fmt.Errorf("%w on this server: %q", ErrNoSuchName, userName)
+	}
 	if err != nil {
 		return Contact{}, err
 	}
@@ -150,26 +180,29 @@ func (c *Client) Ask(ctx context.Context, userName, note string) (Contact, error
 	if err != nil {
 		return Contact{}, fmt.Errorf("find %q: %w", userName, err)
 	}
-	if found.GetState() == pb.ContactState_CONTACT_STATE_ASKING {
+	if found.GetState() == pb.ContactState_CONTACT_STATE_ASKING || found.GetState() == pb.ContactState_CONTACT_STATE_ACCEPTED {
 		if err := c.applyContacts(ctx, []*pb.Contact{found}); err != nil {
 			return Contact{}, err
 		}
 		return c.Accept(ctx, account)
 	}
-	err = c.change(ctx, &pb.Frame{Kind: &pb.Frame_AskContact{AskContact: &pb.AskContact{Account: account.Bytes(), Note: note}}})
+	err = c.request(ctx, &pb.Frame{Kind: &pb.Frame_AskContact{AskContact: &pb.AskContact{Account: account.Bytes(), Note: note}}})
 	if err != nil {
 		return Contact{}, err
 	}
 	return c.contactByID(ctx, account)
 }
 
-// Accept makes somebody who asked a contact: it creates the first epoch of the pair.
+// Accept makes somebody who asked a contact: it creates the first epoch of the pair. A contact stays one.
 func (c *Client) Accept(ctx context.Context, account proto.ID) (Contact, error) {
+	if known, err := c.contactByID(ctx, account); err == nil && known.State == ContactAccepted {
+		return known, nil
+	}
 	first, err := c.firstCommit(ctx, account, nil)
 	if err != nil {
 		return Contact{}, err
 	}
-	err = c.change(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{
+	err = c.request(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{
 		Account: account.Bytes(), Accept: true, FirstCommit: first,
 	}}})
 	if err != nil {
@@ -178,61 +211,33 @@ func (c *Client) Accept(ctx context.Context, account proto.ID) (Contact, error) 
 	return c.contactByID(ctx, account)
 }
 
-// Decline refuses somebody who asked.
+// Decline refuses somebody who asked, or withdraws what this account asked. It removes nobody who is a contact.
 func (c *Client) Decline(ctx context.Context, account proto.ID) error {
-	return c.change(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{Account: account.Bytes()}}})
+	if known, err := c.contactByID(ctx, account); err == nil && known.State == ContactAccepted {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_CONFLICT, "%s is a contact already: there is nothing to decline", known.Name())
+	}
+	return c.request(ctx, &pb.Frame{Kind: &pb.Frame_AnswerContact{AnswerContact: &pb.AnswerContact{Account: account.Bytes()}}})
 }
 
 func (c *Client) contactByID(ctx context.Context, account proto.ID) (contact Contact, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	err = c.store.Update(ctx, func(tx *local.Tx) error {
-		p, err := tx.Person(account)
+	err = c.update(ctx, func(w *work) error {
+		p, err := w.Person(account)
 		if err != nil {
 			return err
 		}
-		contact, err = c.contact(tx, p)
+		contact, err = w.contact(p)
 		return err
 	})
 	return contact, err
 }
 
-// change sends a request whose answer is what it changed in the account, and applies that.
-func (c *Client) change(ctx context.Context, f *pb.Frame) error {
-	answer, err := c.session.ask(ctx, f)
-	if err != nil {
-		return err
+// request sends a request whose answer is what it changed in the account, and returns when that is applied.
+func (c *Client) request(ctx context.Context, f *pb.Frame) error {
+	conn := c.session.current()
+	if conn == nil {
+		return ErrOffline
 	}
-	return c.applyChanges(ctx, answer.GetAccountChanges())
-}
-
-// applyChanges stores a page of account changes, then the pages after it.
-func (c *Client) applyChanges(ctx context.Context, changes *pb.AccountChanges) error {
-	for changes != nil {
-		if err := c.applyContacts(ctx, changes.GetContacts()); err != nil {
-			return err
-		}
-		if err := c.applyOwn(ctx, changes); err != nil {
-			return err
-		}
-		for _, state := range changes.GetConversations() {
-			if err := c.applyState(ctx, state); err != nil {
-				return err
-			}
-		}
-		if err := c.setAccountVersion(ctx, changes.GetVersion()); err != nil {
-			return err
-		}
-		if !changes.GetMore() {
-			return nil
-		}
-		answer, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{After: changes.GetVersion()}}})
-		if err != nil {
-			return err
-		}
-		changes = answer.GetAccountChanges()
-	}
-	return nil
+	return conn.askInOrder(ctx, f)
 }
 
 // applyContacts stores people, pins their identities and reads their device lists.
@@ -240,104 +245,50 @@ func (c *Client) applyContacts(ctx context.Context, contacts []*pb.Contact) erro
 	if len(contacts) == 0 {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var events []Event
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
+	return c.update(ctx, func(w *work) error {
 		for _, from := range contacts {
-			p, err := c.applyContact(tx, from)
+			p, err := w.applyContact(from)
+			if broken(err) {
+				return err
+			}
 			if err != nil {
-				events = append(events, ErrorEvent{Err: err})
+				w.tell(ErrorEvent{Err: err})
+			}
+			if p == nil {
 				continue
 			}
-			contact, err := c.contact(tx, p)
+			contact, err := w.contact(p)
 			if err != nil {
 				return err
 			}
-			events = append(events, ContactEvent{Contact: contact})
+			w.tell(ContactEvent{Contact: contact})
 		}
 		return nil
 	})
-	if err == nil {
-		c.events.emit(events...)
-	}
-	return err
 }
 
-func (c *Client) applyContact(tx *local.Tx, from *pb.Contact) (*local.Person, error) {
+// applyContact returns the person as stored, with an error too if only the device list was refused.
+func (w *work) applyContact(from *pb.Contact) (*local.Person, error) {
 	account, err := proto.IDFrom(from.GetProfile().GetAccount())
 	if err != nil {
 		return nil, fmt.Errorf("contact: %w", err)
 	}
-	p, err := tx.Person(account)
-	if errors.Is(err, local.ErrNotFound) {
-		p = &local.Person{Account: account}
-	} else if err != nil {
+	p, err := w.person(account)
+	if err != nil {
 		return nil, err
 	}
 	p.UserName, p.Nickname = from.GetProfile().GetUserName(), from.GetProfile().GetNickname()
 	p.State, p.Note, p.SinceMS = from.GetState(), from.GetNote(), from.GetSinceMs()
 	if from.GetState() == pb.ContactState_CONTACT_STATE_ACCEPTED {
-		p.Conversation = proto.PairID(c.profile.Account, account)
+		p.Conversation = proto.PairID(w.c.Account(), account)
 	}
 	if from.GetLinkJoin() != nil && p.IdentityKey == nil {
-		if p.IdentityKey, err = c.identityByInvitation(tx, account, from.GetLinkJoin()); err != nil {
+		if p.IdentityKey, err = w.identityByInvitation(account, from.GetLinkJoin()); err != nil {
 			return nil, err
 		}
 	}
-	if from.GetDeviceList() != nil {
-		if err := learnList(tx, p, from.GetDeviceList()); err != nil {
-			return nil, err
-		}
+	if err := w.SavePerson(p); err != nil || from.GetDeviceList() == nil {
+		return p, err
 	}
-	return p, tx.SavePerson(p)
-}
-
-// errIdentityChanged says that somebody's identity key is not the one pinned.
-var errIdentityChanged = errors.New("their identity changed: compare safety numbers before you go on")
-
-// learnList verifies a device list against what is pinned and known of p, and remembers it. p is
-// changed but not saved. An older list than known is refused: it could bring a revoked device back.
-func learnList(tx *local.Tx, p *local.Person, signed *pb.Signed) error {
-	list, err := proto.OpenDeviceList(signed)
-	if err != nil {
-		return fmt.Errorf("device list of %s: %w", p.DisplayName(), err)
-	}
-	if !bytes.Equal(list.GetAccount(), p.Account.Bytes()) {
-		return fmt.Errorf("device list of %s: it is somebody else's", p.DisplayName())
-	}
-	switch {
-	case p.IdentityKey == nil:
-		p.IdentityKey = list.GetIdentityKey()
-	case !bytes.Equal(p.IdentityKey, list.GetIdentityKey()):
-		p.NewIdentity = list.GetIdentityKey()
-		return errors.Join(fmt.Errorf("%s: %w", p.DisplayName(), errIdentityChanged), tx.SavePerson(p))
-	}
-	if p.List != nil {
-		known, err := proto.OpenDeviceList(p.List)
-		if err != nil {
-			return fmt.Errorf("device list of %s as stored: %w", p.DisplayName(), err)
-		}
-		switch {
-		case list.GetVersion() < known.GetVersion():
-			return fmt.Errorf("device list of %s: version %d is older than %d", p.DisplayName(), list.GetVersion(), known.GetVersion())
-		case list.GetVersion() == known.GetVersion() && list.Hash != known.Hash:
-			return fmt.Errorf("device list of %s: two different ones of version %d", p.DisplayName(), list.GetVersion())
-		case list.GetVersion() == known.GetVersion()+1:
-			if err := list.CheckSuccessor(known); err != nil {
-				return fmt.Errorf("device list of %s: %w", p.DisplayName(), err)
-			}
-		}
-	}
-	for _, d := range list.GetDevices() {
-		device, err := proto.IDFrom(d.GetDevice())
-		if err != nil {
-			return fmt.Errorf("device list of %s: %w", p.DisplayName(), err)
-		}
-		if err := tx.AddDeviceKey(local.DeviceKey{Account: p.Account, Device: device, SignKey: d.GetSignKey(), SealKey: d.GetSealKey()}); err != nil {
-			return err
-		}
-	}
-	p.ListVersion, p.List = list.GetVersion(), signed
-	return nil
+	return p, w.learnList(p, from.GetDeviceList())
 }

@@ -18,39 +18,53 @@ import (
 // ErrNoProfile says that the folder holds no account yet.
 var ErrNoProfile = errors.New("no account in this profile: run `parley register` or `parley login` first")
 
-// Profile is the secret part of a device, kept in profile.json (mode 0600) of its folder. Nobody else
-// ever gets any of it.
+// Profile is an account's device on this machine: a folder with the device's keys (profile.json, mode 0600) and what it
+// received. Nobody else ever gets any of the keys.
 type Profile struct {
+	dir  string
+	keys keys
+}
+
+// keys is the secret part of a device as profile.json holds it.
+type keys struct {
 	Server      string       `json:"server"` // base URL
-	Account     proto.ID     `json:"-"`
-	Device      proto.ID     `json:"-"`
-	AccountText string       `json:"account"`
-	DeviceText  string       `json:"device"`
+	Account     proto.ID     `json:"account"`
+	Device      proto.ID     `json:"device"`
 	UserName    string       `json:"user,omitempty"`
 	SignSeed    []byte       `json:"sign_seed"`               // Ed25519
 	SealKey     []byte       `json:"seal_key"`                // X25519
-	AccountKeys []AccountKey `json:"account_keys"`            // every generation, oldest first
+	AccountKeys []accountKey `json:"account_keys"`            // every generation, oldest first
 	Identity    []byte       `json:"identity_seed,omitempty"` // only while the account has no password
 	Token       string       `json:"session_token,omitempty"`
 	// Pinned are identities that an invitation vouched for before there was a local store.
-	Pinned []PinnedIdentity `json:"pinned,omitempty"`
-
-	dir string
+	Pinned []pinnedIdentity `json:"pinned,omitempty"`
 }
 
-// PinnedIdentity is an account's identity key as an invitation named it.
-type PinnedIdentity struct {
+// pinnedIdentity is an account's identity key as an invitation named it.
+type pinnedIdentity struct {
 	Account     proto.ID `json:"account"`
 	IdentityKey []byte   `json:"identity_key"`
 }
 
-// AccountKey is one generation of the account's HPKE key.
-type AccountKey struct {
+// accountKey is one generation of the account's HPKE key.
+type accountKey struct {
 	Generation uint32 `json:"generation"`
 	Private    []byte `json:"private"`
 }
 
 const profileFile = "profile.json"
+
+// Server returns the base URL of the account's server.
+func (p *Profile) Server() string { return p.keys.Server }
+
+// Account returns the account's id.
+func (p *Profile) Account() proto.ID { return p.keys.Account }
+
+// Device returns this device's id.
+func (p *Profile) Device() proto.ID { return p.keys.Device }
+
+// UserName returns the account's user name as it was typed, empty for an account without one.
+func (p *Profile) UserName() string { return p.keys.UserName }
 
 // LoadProfile reads the profile in dir. It returns ErrNoProfile where there is none.
 func LoadProfile(dir string) (*Profile, error) {
@@ -62,17 +76,11 @@ func LoadProfile(dir string) (*Profile, error) {
 		return nil, fmt.Errorf("read profile: %w", err)
 	}
 	p := &Profile{dir: dir}
-	if err := json.Unmarshal(b, p); err != nil {
+	if err := json.Unmarshal(b, &p.keys); err != nil {
 		return nil, fmt.Errorf("profile %s is damaged: %w", filepath.Join(dir, profileFile), err)
 	}
-	if p.Account, err = proto.ParseID(p.AccountText); err != nil {
-		return nil, fmt.Errorf("profile %s is damaged: account: %w", dir, err)
-	}
-	if p.Device, err = proto.ParseID(p.DeviceText); err != nil {
-		return nil, fmt.Errorf("profile %s is damaged: device: %w", dir, err)
-	}
-	if len(p.SignSeed) != ed25519.SeedSize || len(p.AccountKeys) == 0 {
-		return nil, fmt.Errorf("profile %s is damaged: keys are missing", dir)
+	if k := p.keys; k.Account.IsZero() || k.Device.IsZero() || len(k.SignSeed) != ed25519.SeedSize || len(k.AccountKeys) == 0 {
+		return nil, fmt.Errorf("profile %s is damaged: account, device or keys are missing", dir)
 	}
 	return p, nil
 }
@@ -87,7 +95,7 @@ func newProfile(dir, server string) (*Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Profile{Server: server, Device: proto.NewID(), SignSeed: sign.Seed(), SealKey: seal.Bytes(), dir: dir}, nil
+	return &Profile{dir: dir, keys: keys{Server: server, Device: proto.NewID(), SignSeed: sign.Seed(), SealKey: seal.Bytes()}}, nil
 }
 
 func newX25519() (*ecdh.PrivateKey, error) {
@@ -100,25 +108,31 @@ func newX25519() (*ecdh.PrivateKey, error) {
 
 // save writes the profile so that a crash leaves the old or the new one whole.
 func (p *Profile) save() error {
-	p.AccountText, p.DeviceText = p.Account.String(), p.Device.String()
-	b, err := json.MarshalIndent(p, "", "  ")
+	b, err := json.MarshalIndent(p.keys, "", "  ")
 	if err != nil {
 		return fmt.Errorf("save profile: %w", err)
 	}
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return fmt.Errorf("save profile: %w", err)
 	}
-	file, err := os.CreateTemp(p.dir, profileFile+".*") // CreateTemp makes it 0600
-	if err != nil {
+	if err := writeWhole(filepath.Join(p.dir, profileFile), append(b, '\n')); err != nil {
 		return fmt.Errorf("save profile: %w", err)
 	}
-	_, err = file.Write(append(b, '\n'))
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), filepath.Join(p.dir, profileFile))
+	return nil
+}
+
+// writeWhole replaces a file (mode 0600) at once: after a crash there is the old or the new one, and nobody reads half of it.
+func writeWhole(path string, b []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // CreateTemp makes it 0600
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(b)
+	if err = errors.Join(err, file.Sync(), file.Close()); err == nil {
+		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("save profile: %w", errors.Join(err, os.Remove(file.Name())))
+		return errors.Join(err, os.Remove(file.Name()))
 	}
 	return nil
 }
@@ -126,7 +140,7 @@ func (p *Profile) save() error {
 // remove deletes keys and messages of this device for good.
 func (p *Profile) remove() error {
 	var errs []error
-	for _, name := range []string{profileFile, databaseFile, databaseFile + "-wal", databaseFile + "-shm"} {
+	for _, name := range []string{profileFile, databaseFile, databaseFile + "-wal", databaseFile + "-shm", socketFile} {
 		if err := os.Remove(filepath.Join(p.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -134,25 +148,25 @@ func (p *Profile) remove() error {
 	return errors.Join(errs...)
 }
 
-func (p *Profile) signKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(p.SignSeed) }
+func (p *Profile) signKey() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(p.keys.SignSeed) }
 
 // accountKey returns the private account key of a generation.
 func (p *Profile) accountKey(generation uint32) ([]byte, bool) {
-	i := slices.IndexFunc(p.AccountKeys, func(k AccountKey) bool { return k.Generation == generation })
+	i := slices.IndexFunc(p.keys.AccountKeys, func(k accountKey) bool { return k.Generation == generation })
 	if i < 0 {
 		return nil, false
 	}
-	return p.AccountKeys[i].Private, true
+	return p.keys.AccountKeys[i].Private, true
 }
 
 // deviceKeys is the public half, as it stands in the device list.
 func (p *Profile) deviceKeys(nowMS uint64) (*pb.DeviceKeys, error) {
-	seal, err := ecdh.X25519().NewPrivateKey(p.SealKey)
+	seal, err := ecdh.X25519().NewPrivateKey(p.keys.SealKey)
 	if err != nil {
 		return nil, fmt.Errorf("profile seal key: %w", err)
 	}
 	return &pb.DeviceKeys{
-		Device: p.Device[:], SignKey: p.signKey().Public().(ed25519.PublicKey), SealKey: seal.PublicKey().Bytes(), //nolint:forcetypeassert // by definition
+		Device: p.keys.Device.Bytes(), SignKey: p.signKey().Public().(ed25519.PublicKey), SealKey: seal.PublicKey().Bytes(), //nolint:forcetypeassert // by definition
 		AddedMs: nowMS,
 	}, nil
 }

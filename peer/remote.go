@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,12 +146,9 @@ func (r *Remote) Close() error {
 	return nil
 }
 
-// WaitOnline is Client.WaitOnline.
-func (r *Remote) WaitOnline(ctx context.Context) error {
-	_, err := ask[nothing](ctx, r, "online", nothing{})
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
+// Reach is Client.Reach.
+func (r *Remote) Reach(ctx context.Context) error {
+	_, err := ask[nothing](ctx, r, "reach", nothing{})
 	return err
 }
 
@@ -192,9 +188,34 @@ func (r *Remote) AcceptInvitation(ctx context.Context, text string) (Contact, er
 	return ask[Contact](ctx, r, "join", nameArgs{Name: text})
 }
 
+// Send is Client.Send. When the other process ends meanwhile (ErrClosed) nobody knows whether the message was stored:
+// Connect again and send the draft again, with the same ID.
+func (r *Remote) Send(ctx context.Context, d Draft) (Message, error) {
+	if d.ID.IsZero() {
+		d.ID = proto.NewID()
+	}
+	return ask[Message](ctx, r, "send", d)
+}
+
 // SendText is Client.SendText.
 func (r *Remote) SendText(ctx context.Context, conversation proto.ID, text string) (Message, error) {
-	return ask[Message](ctx, r, "send", sendArgs{conversation, text})
+	return r.Send(ctx, Draft{Conversation: conversation, Text: text})
+}
+
+// Retry is Client.Retry.
+func (r *Remote) Retry(ctx context.Context, m Message) error {
+	_, err := ask[nothing](ctx, r, "retry", messageArgs{m})
+	return err
+}
+
+// Arrived is Client.Arrived.
+func (r *Remote) Arrived(ctx context.Context, after int64, limit int) ([]Message, error) {
+	return ask[[]Message](ctx, r, "arrived", arrivedArgs{after, limit})
+}
+
+// LastArrival is Client.LastArrival.
+func (r *Remote) LastArrival(ctx context.Context) (int64, error) {
+	return ask[int64](ctx, r, "last", nothing{})
 }
 
 // Wait is Client.Wait; when ctx ends first the message is the one given.
@@ -227,6 +248,8 @@ type eventWire struct {
 	Presence   *PresenceEvent  `json:",omitempty"`
 	Typing     *TypingEvent    `json:",omitempty"`
 	Link       *LinkEvent      `json:",omitempty"`
+	Gap        *GapEvent       `json:",omitempty"`
+	Missed     *MissedEvent    `json:",omitempty"`
 	Error      *errorWire      `json:",omitempty"`
 	Ended      *failure        `json:",omitempty"`
 }
@@ -238,7 +261,7 @@ type connectionWire struct {
 }
 
 type errorWire struct {
-	Conversation proto.ID
+	Conversation proto.ID `json:",omitzero"`
 	Err          *failure
 }
 
@@ -260,6 +283,10 @@ func wireOf(e Event) eventWire {
 		return eventWire{Typing: &e}
 	case LinkEvent:
 		return eventWire{Link: &e}
+	case GapEvent:
+		return eventWire{Gap: &e}
+	case MissedEvent:
+		return eventWire{Missed: &e}
 	case ErrorEvent:
 		return eventWire{Error: &errorWire{e.Conversation, failureOf(e.Err)}}
 	}
@@ -288,6 +315,10 @@ func (w *eventWire) event() Event {
 		return *w.Typing
 	case w.Link != nil:
 		return *w.Link
+	case w.Gap != nil:
+		return *w.Gap
+	case w.Missed != nil:
+		return *w.Missed
 	case w.Error != nil && w.Error.Err != nil:
 		return ErrorEvent{Conversation: w.Error.Conversation, Err: w.Error.Err.err()}
 	}

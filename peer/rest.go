@@ -3,6 +3,8 @@ package peer
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +23,9 @@ import (
 // ErrUnreachable wraps every failure to reach the server at all.
 var ErrUnreachable = errors.New("server cannot be reached")
 
+// ErrServerAddress says that what was given is no address of a server.
+var ErrServerAddress = errors.New("server address")
+
 const (
 	restTimeout = 20 * time.Second
 	restBody    = 1 << 20 // largest answer read
@@ -35,8 +40,8 @@ type rest struct {
 
 func newRest(server string, client *http.Client, token string) (*rest, error) {
 	u, err := url.Parse(server)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("server address %q: want http://HOST:PORT or https://HOST", server)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("%w %q: want https://HOST, https://HOST:PORT or, on this machine, http://localhost:PORT", ErrServerAddress, server)
 	}
 	return &rest{base: u.Scheme + "://" + u.Host, client: client, token: token}, nil
 }
@@ -66,29 +71,56 @@ func (r *rest) call(ctx context.Context, method, path string, in, out gproto.Mes
 	}
 	res, err := r.client.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrUnreachable, r.base, err)
+		return unreachable(r.base, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(res.Body, restBody))
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrUnreachable, r.base, err)
+		return unreachable(r.base, err)
 	}
 	if res.StatusCode >= http.StatusBadRequest {
-		return problem(res, b)
+		return problem(r.base, res, b)
 	}
 	if out == nil {
 		return nil
 	}
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, out); err != nil {
-		return fmt.Errorf("%s: the server's answer is not understood: %w", path, err)
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: proto.MaxDepth}).Unmarshal(b, out); err != nil {
+		return notParley(r.base, res, b)
 	}
 	return nil
 }
 
-func problem(res *http.Response, body []byte) error {
+// unreachable wraps a failure to reach a server and says what to do about the common ones.
+func unreachable(server string, err error) error {
+	var (
+		request   *url.Error
+		authority x509.UnknownAuthorityError
+		record    tls.RecordHeaderError
+	)
+	if errors.As(err, &request) {
+		err = request.Err // without method and address, which stand in front already
+	}
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return fmt.Errorf("%w: %s: there is no TLS on this port: use http://", ErrUnreachable, server)
+	case errors.As(err, &authority):
+		return fmt.Errorf("%w: %s: %w: if it is self-signed, name its file in SSL_CERT_FILE", ErrUnreachable, server, err)
+	}
+	return fmt.Errorf("%w: %s: %w", ErrUnreachable, server, err)
+}
+
+// notParley says what answered in the server's place.
+func notParley(server string, res *http.Response, body []byte) error {
+	if bytes.Contains(body, []byte("HTTP request to an HTTPS server")) { // net/http's answer to plain HTTP
+		return fmt.Errorf("%w: %s: this port speaks TLS: use https://", ErrUnreachable, server)
+	}
+	return fmt.Errorf("%w: %s: it answered %s, which is not Parley", ErrUnreachable, server, res.Status)
+}
+
+func problem(server string, res *http.Response, body []byte) error {
 	var p pb.Problem
 	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(body, &p); err != nil || p.GetCode() == "" {
-		return fmt.Errorf("%w: it answered %s, which is not Parley", ErrUnreachable, res.Status)
+		return notParley(server, res, body)
 	}
 	code := pb.ErrorCode_value["ERROR_CODE_"+strings.ToUpper(p.GetCode())]
 	text := p.GetDetail()

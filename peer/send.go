@@ -4,127 +4,184 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/parley-chat/parley/peer/local"
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
-const (
-	postBatch   = 100              // envelopes per request
-	postBytes   = 192 << 10        // of envelopes per request, well below the frame limit
-	onBehalf    = 20 * time.Second // a direct message whose sender did not post it for so long is posted for them
-	outboxTick  = 10 * time.Second
-	retryAtMost = time.Minute
-)
+// ErrNotReady says that this account is not in a conversation, or that its key has not come to this device yet.
+var ErrNotReady = errors.New("this conversation is not ready on this device yet: it, or its key, has not arrived")
 
-// ErrNotReady says that a conversation has no key on this device yet.
-var ErrNotReady = errors.New("this conversation is not ready on this device yet: its key has not arrived")
+// ErrNoContact says that somebody is no contact (any more), so that nothing can be sent to them.
+var ErrNoContact = errors.New("not a contact any more: ask again")
 
-// SendText puts a text into the conversation. When it returns the message is durable on this device
-// and goes out by itself: to open links at once, to the relay as soon as that is reached.
-func (c *Client) SendText(ctx context.Context, conversation proto.ID, text string) (Message, error) {
-	switch {
-	case text == "":
-		return Message{}, &proto.Error{Code: pb.ErrorCode_ERROR_CODE_MALFORMED, Message: "the message is empty"}
-	case len(text) > proto.MaxText:
-		return Message{}, &proto.Error{
-			Code:    pb.ErrorCode_ERROR_CODE_TOO_LARGE,
-			Message: fmt.Sprintf("the message has %d bytes, at most %d go into one: send it in parts", len(text), proto.MaxText),
-		}
-	}
-	content := &pb.Content{Kind: &pb.Content_Text_{Text: &pb.Content_Text{Body: text}}}
-	return c.send(ctx, conversation, uint32(pb.Kind_KIND_MESSAGE), content)
+// Draft is a message to be sent.
+type Draft struct {
+	Conversation proto.ID
+	Text         string // 1 byte to 64 KiB of UTF-8
+	// ID makes sending repeatable: a draft whose ID (from proto.NewID) this device has sent already is not sent twice; Send
+	// returns the message that was. Zero: a new one.
+	ID proto.ID `json:",omitzero"`
 }
 
-func (c *Client) send(ctx context.Context, id proto.ID, kind uint32, content *pb.Content) (Message, error) {
+// SendText is Send of a text.
+func (c *Client) SendText(ctx context.Context, conversation proto.ID, text string) (Message, error) {
+	return c.Send(ctx, Draft{Conversation: conversation, Text: text})
+}
+
+// Send puts a message into the conversation. When it returns the message is durable on this device
+// and goes out by itself: to open links at once, to the relay as soon as that is reached. ErrNotReady says that this account
+// is not (yet) a member, ErrNoContact that the other is no contact any more.
+func (c *Client) Send(ctx context.Context, d Draft) (Message, error) {
+	if err := d.check(); err != nil {
+		return Message{}, err
+	}
 	var (
-		m     *local.Message
-		shown Message
-		out   []Event
+		m       *local.Message
+		shown   Message
+		members []proto.ID
 	)
-	c.mu.Lock()
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
-		row, err := tx.Conversation(id)
-		if err != nil {
-			return fmt.Errorf("send: %w", err)
-		}
-		if err := c.mayWrite(tx, row); err != nil {
-			return err
-		}
-		row.Counter++
-		m = &local.Message{
-			Conversation: id, Device: c.profile.Device, ID: proto.NewID(), Account: c.profile.Account, Kind: kind, TimeMS: nowMS(),
-			Content: content, Status: local.Waiting,
-		}
-		if err := c.sealInto(tx, row, m, row.Counter); err != nil {
-			return err
-		}
-		if err := tx.SaveMessage(m); err != nil {
-			return err
-		}
-		if err := tx.SaveConversation(row); err != nil {
-			return err
-		}
-		if out, err = c.messageEvent(tx, m); err != nil {
-			return err
-		}
-		v, err := c.view(tx, id)
+	err := c.update(ctx, func(w *work) error {
+		r, err := w.roomOrNew(d.Conversation)
 		if err != nil {
 			return err
 		}
-		shown = v.message(m)
-		return nil
+		if err := r.mayWrite(); err != nil {
+			return err
+		}
+		if m, err = r.sent(d); err == nil && m == nil {
+			m, err = r.write(d)
+		}
+		if err != nil {
+			return err
+		}
+		members = r.members()
+		shown, err = r.show(m)
+		return err
 	})
-	c.mu.Unlock()
 	if err != nil {
 		return Message{}, err
 	}
-	c.events.emit(out...)
-	c.sendDirect(ctx, m.Conversation, []*pb.Envelope{m.Envelope})
+	c.sendDirect(members, m)
 	c.kick()
 	return shown, nil
 }
 
-// mayWrite holds sending while somebody's identity changed and nobody has decided.
-func (c *Client) mayWrite(tx *local.Tx, row *local.Conversation) error {
-	chain, err := chainOf(row)
+func (d *Draft) check() error {
+	switch {
+	case d.Conversation.IsZero():
+		return ErrNotReady
+	case d.Text == "":
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the message is empty")
+	case !utf8.ValidString(d.Text):
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the message is not text in UTF-8")
+	case len(d.Text) > proto.MaxText:
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "the message has %d bytes, at most %d go into one: send it in parts", len(d.Text), proto.MaxText)
+	}
+	return nil
+}
+
+// sent is the message that a draft became before, nil if it is new.
+func (r *room) sent(d Draft) (*local.Message, error) {
+	if d.ID.IsZero() {
+		return nil, nil
+	}
+	m, err := r.Message(d.Conversation, r.c.Device(), d.ID)
+	if errors.Is(err, local.ErrNotFound) {
+		return nil, nil
+	}
+	if err == nil && m.Content.GetText().GetBody() != d.Text {
+		err = proto.Errorf(pb.ErrorCode_ERROR_CODE_ID_CONFLICT, "another message of this device has this id")
+	}
+	return m, err
+}
+
+// write makes a message of a draft and puts it into the outbox.
+func (r *room) write(d Draft) (*local.Message, error) {
+	if d.ID.IsZero() {
+		d.ID = proto.NewID()
+	}
+	r.row.Counter++
+	m := &local.Message{
+		Conversation: d.Conversation, Device: r.c.Device(), ID: d.ID, Account: r.c.Account(), After: r.row.ThroughSeq,
+		Kind: uint32(pb.Kind_KIND_MESSAGE), Counter: r.row.Counter, TimeMS: nowMS(), Status: local.Waiting,
+		Content: &pb.Content{Kind: &pb.Content_Text_{Text: &pb.Content_Text{Body: d.Text}}},
+	}
+	if err := r.seal(m); err != nil && !errors.Is(err, ErrNotReady) { // without a key it waits unsealed
+		return nil, err
+	}
+	if err := errors.Join(r.SaveMessage(m), r.save()); err != nil {
+		return nil, err
+	}
+	return m, r.tellMessage(m)
+}
+
+// mayWrite says whether this account is in the conversation, and for a pair, that the other is a contact; that counts before the
+// pair's first commit has come. It holds sending while somebody's identity changed and nobody has decided.
+func (r *room) mayWrite() error {
+	other, err := r.pairWith(r.row.ID)
 	if err != nil {
 		return err
 	}
-	if _, ok := chain.Member(c.profile.Account); !ok {
+	members := r.members()
+	switch {
+	case other != nil && other.State != pb.ContactState_CONTACT_STATE_ACCEPTED:
+		return fmt.Errorf("%s: %w", other.DisplayName(), ErrNoContact)
+	case other != nil && len(members) == 0:
+		members = []proto.ID{other.Account, r.c.Account()}
+	case !slices.Contains(members, r.c.Account()):
 		return ErrNotReady
 	}
-	for _, member := range chain.Members() {
-		p, err := tx.Person(mustID(member.GetAccount()))
-		if err == nil && p.NewIdentity != nil {
-			return fmt.Errorf("%s: %w", p.DisplayName(), errIdentityChanged)
-		}
-		if err != nil && !errors.Is(err, local.ErrNotFound) {
+	for _, account := range members {
+		p, err := r.person(account)
+		if err != nil {
 			return err
+		}
+		if p.NewIdentity != nil {
+			return fmt.Errorf("%s: %w", p.DisplayName(), errIdentityChanged)
 		}
 	}
 	return nil
 }
 
-// sealInto seals m.Content under the epoch in force with the given counter and sets envelope and hash.
-func (c *Client) sealInto(tx *local.Tx, row *local.Conversation, m *local.Message, counter uint64) error {
-	chain, err := chainOf(row)
+// pairWith is the other person of a pair, nil if the conversation is none that this device knows as one.
+func (w *work) pairWith(id proto.ID) (*local.Person, error) {
+	people, err := w.People()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	key, err := tx.EpochKey(row.ID, chain.Epoch())
-	if errors.Is(err, local.ErrNotFound) {
+	for _, p := range people {
+		if p.Conversation == id && !id.IsZero() {
+			return p, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // nobody, and that is no error
+}
+
+// mustRekey says that the epoch in force is to be replaced before anything is sealed.
+func (r *room) mustRekey() bool { return r.row.NeedsEpoch || r.row.WantsEpoch }
+
+// seal seals an own message under the epoch in force. It returns ErrNotReady when that cannot be used (yet).
+func (r *room) seal(m *local.Message) error {
+	if r.row.Rereading || r.mustRekey() {
 		return ErrNotReady
 	}
+	key, err := r.epochKey()
 	if err != nil {
 		return err
 	}
+	if m.Counter == 0 { // from before counters were kept
+		r.row.Counter++
+		m.Counter = r.row.Counter
+	}
+	m.Epoch = r.chain.Epoch()
 	m.Envelope, err = proto.SealEnvelope(key, &pb.Header{
-		Version: 1, Suite: chain.Suite(), Conversation: row.ID.Bytes(), Epoch: chain.Epoch(), Id: m.ID.Bytes(),
-		Account: m.Account.Bytes(), Device: m.Device.Bytes(), Counter: counter, TimeMs: m.TimeMS, Kind: m.Kind,
-	}, m.Content, c.profile.signKey())
+		Version: proto.Version, Suite: r.chain.Suite(), Conversation: r.row.ID.Bytes(), Epoch: m.Epoch, Id: m.ID.Bytes(),
+		Account: m.Account.Bytes(), Device: m.Device.Bytes(), Counter: m.Counter, TimeMs: m.TimeMS, Kind: m.Kind,
+	}, m.Content, r.c.profile.signKey())
 	if err != nil {
 		return err
 	}
@@ -133,264 +190,22 @@ func (c *Client) sealInto(tx *local.Tx, row *local.Conversation, m *local.Messag
 	return nil
 }
 
-// outbox posts what is waiting whenever it is woken, the server is reached or some time has passed.
-func (c *Client) outbox(ctx context.Context) {
-	tick := time.NewTicker(outboxTick)
-	defer tick.Stop()
-	for {
-		retry, err := c.postWaiting(ctx)
-		if err != nil && !errors.Is(err, ErrOffline) && ctx.Err() == nil {
-			c.logger.Warn("post", "error", err)
-		}
-		var again <-chan time.Time
-		if retry > 0 {
-			again = time.After(min(retry, retryAtMost))
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.wake:
-		case <-tick.C:
-			if err := c.postOnBehalf(ctx); err != nil && ctx.Err() == nil {
-				c.logger.Debug("post on behalf", "error", err)
-			}
-		case <-again:
-		}
-	}
-}
-
-// postWaiting posts the outbox in batches until it is empty. A positive duration asks to come back.
-func (c *Client) postWaiting(ctx context.Context) (time.Duration, error) {
-	var (
-		after int64
-		retry time.Duration
-	)
-	for c.session.current() != nil {
-		var batch []*local.Message
-		err := c.store.Update(ctx, func(tx *local.Tx) (err error) {
-			batch, err = tx.Outbox(after, postBatch)
-			return err
-		})
-		if err != nil || len(batch) == 0 {
-			return retry, err
-		}
-		batch = fit(batch)
-		results, err := c.post(ctx, batch)
-		if err != nil {
-			return retry, err
-		}
-		wait, err := c.posted(ctx, batch, results)
-		if err != nil {
-			return retry, err
-		}
-		if wait > 0 { // those stay in the outbox; go on behind them
-			retry = max(retry, wait)
-			after = batch[len(batch)-1].Arrival
-		}
-	}
-	return retry, nil
-}
-
-// fit cuts a batch to what goes into one frame.
-func fit(batch []*local.Message) []*local.Message {
-	size := 0
-	for i, m := range batch {
-		size += len(m.Envelope.GetHeader()) + len(m.Envelope.GetCiphertext()) + 128
-		if size > postBytes && i > 0 {
-			return batch[:i]
-		}
-	}
-	return batch
-}
-
-func (c *Client) post(ctx context.Context, batch []*local.Message) ([]*pb.Posted_Result, error) {
-	envelopes := make([]*pb.Envelope, len(batch))
-	for i, m := range batch {
-		envelopes[i] = m.Envelope
-	}
-	answer, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_Post{Post: &pb.Post{Envelopes: envelopes}}})
-	if err != nil {
-		return nil, err
-	}
-	results := answer.GetPosted().GetResults()
-	if len(results) != len(batch) {
-		return nil, fmt.Errorf("post: %d results for %d messages", len(results), len(batch))
-	}
-	return results, nil
-}
-
-// posted records what the relay said of each message; what needs another epoch is sealed again.
-func (c *Client) posted(ctx context.Context, batch []*local.Message, results []*pb.Posted_Result) (time.Duration, error) {
-	var (
-		retry time.Duration
-		stale = make(map[proto.ID]pb.ErrorCode)
-	)
-	for i, r := range results {
-		if r.GetError() == nil {
-			if err := c.markPosted(ctx, batch[i], r); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		refusal := proto.FromProto(r.GetError())
-		switch {
-		case refusal.Code == pb.ErrorCode_ERROR_CODE_STALE_EPOCH || refusal.Code == pb.ErrorCode_ERROR_CODE_NEEDS_EPOCH:
-			stale[batch[i].Conversation] = refusal.Code
-		case refusal.Retryable():
-			retry = max(retry, refusal.RetryAfter, backoffBase)
-		default:
-			if err := c.markRefused(ctx, batch[i], refusal); err != nil {
-				return 0, err
-			}
-		}
-	}
-	for id, code := range stale {
-		if err := c.freshEpoch(ctx, id, code); err != nil {
-			c.logger.Warn("new epoch", "error", err)
-			retry = max(retry, backoffBase)
-			continue
-		}
-		if err := c.sealAgain(ctx, id); err != nil {
-			return 0, err
-		}
-		retry = max(retry, time.Millisecond)
-	}
-	return retry, nil
-}
-
-// markPosted records the relay's number. The event of the same message may have come first.
-func (c *Client) markPosted(ctx context.Context, m *local.Message, r *pb.Posted_Result) error {
-	return c.updateMessage(ctx, m, func(m *local.Message) {
-		m.Seq, m.Status, m.Envelope, m.Failure = r.GetSeq(), local.Stored, nil, ""
-		if m.Path == local.PathNone {
-			m.Path = local.PathRelay
-		}
-		fixTime(m, r.GetRelayMs())
-	})
-}
-
-func (c *Client) markRefused(ctx context.Context, m *local.Message, refusal *proto.Error) error {
-	return c.updateMessage(ctx, m, func(m *local.Message) {
-		m.Status, m.Failure = local.Failed, refusal.Message
-		if m.Acked || m.Account != c.profile.Account {
-			m.Status = local.OnlyHere
-		}
-	})
-}
-
-// updateMessage changes a message as it is stored now and tells subscribers.
-func (c *Client) updateMessage(ctx context.Context, m *local.Message, change func(*local.Message)) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var out []Event
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
-		now, err := tx.Message(m.Conversation, m.Device, m.ID)
-		if err != nil {
-			return err
-		}
-		change(now)
-		if err := tx.SaveMessage(now); err != nil {
-			return err
-		}
-		out, err = c.stateEvent(tx, now)
-		return err
-	})
-	if err == nil {
-		c.events.emit(out...)
-	}
-	return err
-}
-
-// sealAgain seals every waiting message of a conversation under the epoch in force, with the same
-// ids and counters.
-func (c *Client) sealAgain(ctx context.Context, id proto.ID) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.store.Update(ctx, func(tx *local.Tx) error {
-		row, err := tx.Conversation(id)
-		if err != nil {
-			return err
-		}
-		waiting, err := tx.WithStatus(id, local.Waiting)
-		if err != nil {
-			return err
-		}
-		for _, m := range waiting {
-			h, err := proto.ParseHeader(m.Envelope.GetHeader())
-			if err != nil {
-				return fmt.Errorf("seal again: %w", err)
-			}
-			if err := c.sealInto(tx, row, m, h.GetCounter()); err != nil {
-				return err
-			}
-			if err := tx.SaveMessage(m); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // Retry puts a failed message back into the outbox.
 func (c *Client) Retry(ctx context.Context, m Message) error {
-	stored := &local.Message{Conversation: m.Conversation, Device: m.Device, ID: m.ID}
-	err := c.updateMessage(ctx, stored, func(m *local.Message) {
-		if m.Status == local.Failed && m.Envelope != nil {
-			m.Status, m.Failure = local.Waiting, ""
-		}
-	})
-	c.kick()
-	return err
-}
-
-// postOnBehalf gives the relay messages that came directly and whose sender seems to have vanished
-// before posting them. The relay checks the sender's signature.
-func (c *Client) postOnBehalf(ctx context.Context) error {
-	if c.session.current() == nil {
-		return nil
-	}
-	var batch []*local.Message
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
-		rows, err := tx.Conversations()
+	defer c.kick()
+	return c.update(ctx, func(w *work) error {
+		r, err := w.room(m.Conversation)
 		if err != nil {
+			return unlessNotFound(err)
+		}
+		now, err := w.Message(m.Conversation, m.Device, m.ID)
+		if err != nil || now.Status != local.Failed || now.Device != c.Device() {
+			return unlessNotFound(err)
+		}
+		now.Status, now.Failure = local.Waiting, ""
+		if err := w.SaveMessage(now); err != nil {
 			return err
 		}
-		for _, row := range rows {
-			direct, err := tx.WithStatus(row.ID, local.Unrelayed)
-			if err != nil {
-				return err
-			}
-			for _, m := range direct {
-				if time.Since(timeOf(m.TimeMS)) > onBehalf && len(batch) < postBatch {
-					batch = append(batch, m)
-				}
-			}
-		}
-		return nil
+		return r.tellState(now)
 	})
-	if err != nil || len(batch) == 0 {
-		return err
-	}
-	batch = fit(batch)
-	results, err := c.post(ctx, batch)
-	if err != nil {
-		return err
-	}
-	for i, r := range results {
-		if r.GetError() == nil {
-			err = c.markPosted(ctx, batch[i], r)
-		} else if refusal := proto.FromProto(r.GetError()); !refusal.Retryable() && refusal.Code != pb.ErrorCode_ERROR_CODE_STALE_EPOCH &&
-			refusal.Code != pb.ErrorCode_ERROR_CODE_NEEDS_EPOCH {
-			err = c.markRefused(ctx, batch[i], refusal) // in another epoch only its sender can seal it again
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// SendTyping tells the others that the person writes, or stopped.
-func (c *Client) SendTyping(conversation proto.ID, stopped bool) {
-	c.session.tell(&pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{Conversation: conversation.Bytes(), Stopped: stopped}}})
 }

@@ -3,7 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	gproto "google.golang.org/protobuf/proto"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -29,46 +28,40 @@ var (
 )
 
 const (
-	subprotocol    = "parley.v1"
-	silence        = 60 * time.Second // nothing heard for so long: the connection is dead
-	writeDeadline  = 10 * time.Second
-	requestTimeout = 15 * time.Second
-	backoffBase    = 500 * time.Millisecond
-	backoffCap     = 30 * time.Second
-	outQueue       = 64  // frames waiting to be written; a full queue makes requests wait
-	pushQueue      = 512 // frames waiting to be handled; a full queue cuts the connection, sync brings the rest
+	subprotocol  = "parley.v1"
+	backoffBase  = 500 * time.Millisecond
+	backoffCap   = 30 * time.Second
+	probeTimeout = 5 * time.Second // for the answer that shows that a connection outlived a change of network
 )
+
+// Close codes of docs/PROTOCOL.md §7 after which a client does not come back.
+const (
+	closeSignedOut  = 4401
+	closeRefused    = 4403
+	closeSuperseded = 4409
+)
+
+// attendant does what there is to do over one connection.
+type attendant interface {
+	push(ctx context.Context, f *pb.Frame) // handles a frame of the server's own accord; called one after the other
+	run(ctx context.Context)               // works beside push until ctx ends
+}
 
 // session keeps one authenticated socket to the server alive.
 type session struct {
-	url     string // ws:// or wss://
-	dialer  *websocket.Dialer
-	token   func(ctx context.Context, renew bool) (string, error)
-	hello   func(ctx context.Context) (*pb.Hello, error)
-	welcome func(ctx context.Context, w *pb.Welcome) error // before the first push is handled
-	push    func(ctx context.Context, f *pb.Frame)
-	state   func(online bool, nextTry time.Duration, err error)
-	logger  *slog.Logger
+	url    string // ws:// or wss://
+	dialer *websocket.Dialer
+	token  func(ctx context.Context, renew bool) (string, error)
+	hello  func(ctx context.Context) (*pb.Hello, error)
+	// attach begins to attend to a greeted connection. lost ends that, or tells of an attempt that failed.
+	attach func(ctx context.Context, c *connection, w *pb.Welcome) (attendant, error)
+	lost   func(nextTry time.Duration, err error)
+	logger *slog.Logger
+	retry  chan struct{} // ends a running wait
 
-	mu      sync.Mutex
-	conn    *connection // nil while offline
-	retry   chan struct{}
-	request uint64
+	mu   sync.Mutex
+	conn *connection // nil while offline
 }
-
-// connection is one WebSocket of a session; it never comes back once closed.
-type connection struct {
-	ws      *websocket.Conn
-	out     chan []byte
-	pushes  chan *pb.Frame
-	closed  chan struct{}
-	once    sync.Once
-	mu      sync.Mutex
-	pending map[uint64]chan *pb.Frame
-	posted  map[uint64]func(error) // requests nobody waits for
-}
-
-func (c *connection) close() { c.once.Do(func() { close(c.closed); _ = c.ws.Close() }) }
 
 func socketURL(base string) string {
 	return "ws" + strings.TrimPrefix(base, "http") + "/api/v1/socket"
@@ -84,24 +77,32 @@ func (s *session) run(ctx context.Context) error {
 			return nil //nolint:nilerr // ended on request
 		}
 		if errors.Is(err, ErrSignedOut) || errors.Is(err, ErrSuperseded) {
-			s.state(false, 0, err)
+			s.lost(0, err)
 			return err
 		}
 		if time.Since(started) > backoffCap {
 			attempt = 0
 		}
 		wait := backoff(attempt)
-		s.state(false, wait, err)
+		s.lost(wait, err)
 		s.logger.Debug("socket closed", "error", err, "retry_in", wait)
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-s.retry:
+		if s.sleep(ctx, wait) {
 			attempt = -1
-		case <-timer.C:
 		}
-		timer.Stop()
 	}
+}
+
+// sleep waits; true says that it was told to stop waiting.
+func (s *session) sleep(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-s.retry:
+		return true
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return false
 }
 
 // backoff is a random time below a ceiling that doubles from 0.5 s to 30 s.
@@ -110,11 +111,27 @@ func backoff(attempt int) time.Duration {
 	return backoffBase/10 + time.Duration(rand.Int64N(int64(ceiling))) //nolint:gosec // jitter needs no secrecy
 }
 
-// retryNow ends a running wait: the network came back.
+// retryNow ends a running wait, or the next one.
 func (s *session) retryNow() {
 	select {
 	case s.retry <- struct{}{}:
 	default:
+	}
+}
+
+// networkChanged ends a running wait, or finds out whether the connection is still one.
+func (s *session) networkChanged(ctx context.Context) {
+	c := s.current()
+	if c == nil {
+		s.retryNow()
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if _, err := c.ask(ctx, &pb.Frame{Kind: &pb.Frame_IceRequest{IceRequest: &pb.IceRequest{}}}); err != nil {
+		if _, answered := proto.AsError(err); !answered {
+			c.close()
+		}
 	}
 }
 
@@ -124,17 +141,13 @@ func (s *session) serveOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &connection{
-		ws: ws, out: make(chan []byte, outQueue), pushes: make(chan *pb.Frame, pushQueue), closed: make(chan struct{}),
-		pending: make(map[uint64]chan *pb.Frame), posted: make(map[uint64]func(error)),
-	}
-	defer c.close()
-	stop := context.AfterFunc(ctx, c.close)
-	defer stop()
-
+	c := newConnection(ws)
+	ctx, cancel := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
+	defer cancel()
 	defer c.close()
+	defer context.AfterFunc(ctx, c.close)()
 	readErr := make(chan error, 1)
 	tasks.Go(func() { readErr <- c.read(); c.close() })
 	tasks.Go(c.write)
@@ -143,51 +156,41 @@ func (s *session) serveOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, err := c.ask(ctx, &pb.Frame{Request: s.nextRequest(), Kind: &pb.Frame_Hello{Hello: hello}})
+	answer, err := c.ask(ctx, &pb.Frame{Kind: &pb.Frame_Hello{Hello: hello}})
 	if err != nil {
-		return errors.Join(err, drain(readErr))
+		return c.reason(err, readErr)
 	}
-	s.mu.Lock()
-	s.conn = c
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.conn = nil
-		s.mu.Unlock()
-		c.failPending()
-	}()
-	if err := s.welcome(ctx, answer.GetWelcome()); err != nil {
-		return err
+	s.set(c) // before attach: whoever hears what the greeting brought may answer it at once
+	defer s.set(nil)
+	a, err := s.attach(ctx, c, answer.GetWelcome())
+	if err != nil {
+		return c.reason(err, readErr)
 	}
-	s.state(true, 0, nil)
+	tasks.Go(func() { a.run(ctx) })
 	for {
 		select {
 		case f := <-c.pushes:
-			s.push(ctx, f)
+			a.push(ctx, f)
+			if f.GetRequest() != 0 {
+				c.answer(f)
+			}
 		case <-c.closed:
-			return closeReason(drain(readErr))
+			return c.reason(ErrOffline, readErr)
 		}
 	}
 }
 
-func drain(errs <-chan error) error {
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
-	}
+func (s *session) set(c *connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = c
 }
 
-// closeReason turns the close codes of docs/PROTOCOL.md §7 into errors to act on.
-func closeReason(err error) error {
-	switch {
-	case websocket.IsCloseError(err, 4409):
-		return ErrSuperseded
-	case err == nil:
-		return ErrOffline
-	}
-	return fmt.Errorf("%w: %w", ErrOffline, err)
+// current is the connection, nil while offline.
+func (s *session) current() *connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
 }
 
 // dial opens the WebSocket; a refused token is renewed once by signing.
@@ -198,31 +201,20 @@ func (s *session) dial(ctx context.Context) (*websocket.Conn, error) {
 			return nil, err
 		}
 		ws, res, err := s.dialer.DialContext(ctx, s.url, http.Header{"Authorization": {"Bearer " + token}})
-		if res != nil && res.Body != nil {
-			_ = res.Body.Close() // after an upgrade it is empty
-		}
-		if err == nil {
+		switch {
+		case err == nil:
 			ws.SetReadLimit(proto.MaxFrame)
 			return ws, nil
+		case res == nil:
+			return nil, unreachable(s.url, err)
 		}
-		if res == nil || res.StatusCode != http.StatusUnauthorized {
-			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		body, _ := io.ReadAll(res.Body) // the dialer has read the first KiB of it, which is all there is
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusUnauthorized {
+			return nil, problem(s.url, res, body)
 		}
 	}
 	return nil, ErrSignedOut
-}
-
-func (s *session) nextRequest() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.request++
-	return s.request
-}
-
-func (s *session) current() *connection {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conn
 }
 
 // ask sends a request and returns its answer. An Error frame comes back as *proto.Error; without a
@@ -232,23 +224,13 @@ func (s *session) ask(ctx context.Context, f *pb.Frame) (*pb.Frame, error) {
 	if c == nil {
 		return nil, ErrOffline
 	}
-	f.Request = s.nextRequest()
 	return c.ask(ctx, f)
 }
 
 // tell sends a frame that has no answer, if that is possible right now.
 func (s *session) tell(f *pb.Frame) {
-	c := s.current()
-	if c == nil {
-		return
-	}
-	b, err := gproto.Marshal(f)
-	if err != nil {
-		return
-	}
-	select {
-	case c.out <- b:
-	default: // typing and presence are not worth waiting for
+	if c := s.current(); c != nil {
+		c.tell(f)
 	}
 }
 
@@ -259,139 +241,5 @@ func (s *session) post(f *pb.Frame, failed func(error)) error {
 	if c == nil {
 		return ErrOffline
 	}
-	f.Request = s.nextRequest()
-	b, err := gproto.Marshal(f)
-	if err != nil {
-		return fmt.Errorf("request: %w", err)
-	}
-	c.mu.Lock()
-	c.posted[f.GetRequest()] = failed
-	c.mu.Unlock()
-	select {
-	case c.out <- b:
-		return nil
-	default:
-		c.mu.Lock()
-		delete(c.posted, f.GetRequest())
-		c.mu.Unlock()
-		return fmt.Errorf("%w: too much is waiting", ErrOffline)
-	}
-}
-
-func (c *connection) ask(ctx context.Context, f *pb.Frame) (*pb.Frame, error) {
-	b, err := gproto.Marshal(f)
-	if err != nil {
-		return nil, fmt.Errorf("request: %w", err)
-	}
-	answer := make(chan *pb.Frame, 1)
-	c.mu.Lock()
-	c.pending[f.GetRequest()] = answer
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		delete(c.pending, f.GetRequest())
-		c.mu.Unlock()
-	}()
-	timer := time.NewTimer(requestTimeout)
-	defer timer.Stop()
-	select {
-	case c.out <- b:
-	case <-c.closed:
-		return nil, ErrOffline
-	case <-ctx.Done():
-		return nil, fmt.Errorf("request: %w", ctx.Err())
-	case <-timer.C:
-		c.close()
-		return nil, fmt.Errorf("%w: it does not take requests", ErrOffline)
-	}
-	select {
-	case got, ok := <-answer:
-		if !ok {
-			return nil, ErrOffline
-		}
-		if e := got.GetError(); e != nil {
-			return nil, proto.FromProto(e)
-		}
-		return got, nil
-	case <-c.closed:
-		return nil, ErrOffline
-	case <-ctx.Done():
-		return nil, fmt.Errorf("request: %w", ctx.Err())
-	case <-timer.C:
-		c.close() // a server that leaves requests unanswered is as good as gone
-		return nil, fmt.Errorf("%w: no answer within %s", ErrOffline, requestTimeout)
-	}
-}
-
-func (c *connection) failPending() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for number, answer := range c.pending {
-		close(answer)
-		delete(c.pending, number)
-	}
-}
-
-// read hands answers to who asked and queues the rest until the connection fails.
-func (c *connection) read() error {
-	alive := func(string) error { return c.ws.SetReadDeadline(time.Now().Add(silence)) }
-	c.ws.SetPingHandler(func(data string) error {
-		if err := alive(data); err != nil {
-			return err
-		}
-		return c.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(writeDeadline))
-	})
-	for {
-		if err := alive(""); err != nil {
-			return fmt.Errorf("socket: %w", err)
-		}
-		kind, b, err := c.ws.ReadMessage()
-		if err != nil {
-			return fmt.Errorf("socket: %w", err)
-		}
-		f := &pb.Frame{}
-		if kind != websocket.BinaryMessage {
-			return errors.New("socket: the server sent text")
-		}
-		if err := proto.Unmarshal(b, f); err != nil {
-			return fmt.Errorf("socket: %w", err)
-		}
-		if f.GetRequest() != 0 {
-			c.answer(f)
-			continue
-		}
-		select {
-		case c.pushes <- f:
-		default:
-			return errors.New("socket: too much at once, coming back to sync")
-		}
-	}
-}
-
-func (c *connection) answer(f *pb.Frame) {
-	c.mu.Lock()
-	failed := c.posted[f.GetRequest()]
-	delete(c.posted, f.GetRequest())
-	if answer, ok := c.pending[f.GetRequest()]; ok {
-		answer <- f // has room for the one answer
-		delete(c.pending, f.GetRequest())
-	}
-	c.mu.Unlock()
-	if e := f.GetError(); e != nil && failed != nil {
-		failed(proto.FromProto(e))
-	}
-}
-
-func (c *connection) write() {
-	for {
-		select {
-		case b := <-c.out:
-			if c.ws.SetWriteDeadline(time.Now().Add(writeDeadline)) != nil || c.ws.WriteMessage(websocket.BinaryMessage, b) != nil {
-				c.close()
-				return
-			}
-		case <-c.closed:
-			return
-		}
-	}
+	return c.post(f, failed)
 }

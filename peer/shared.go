@@ -2,15 +2,15 @@ package peer
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/proto"
@@ -20,7 +20,7 @@ import (
 // Peer is an open profile: a Client, which owns it, or a Remote, which works through the process that does.
 type Peer interface {
 	Account() proto.ID
-	WaitOnline(ctx context.Context) error
+	Reach(ctx context.Context) error
 	Contacts(ctx context.Context) ([]Contact, error)
 	Resolve(ctx context.Context, name string) (Contact, error)
 	Ask(ctx context.Context, userName, note string) (Contact, error)
@@ -28,9 +28,13 @@ type Peer interface {
 	Decline(ctx context.Context, account proto.ID) error
 	Invite(ctx context.Context, life time.Duration, uses uint32) (Invitation, error)
 	AcceptInvitation(ctx context.Context, text string) (Contact, error)
+	Send(ctx context.Context, d Draft) (Message, error)
 	SendText(ctx context.Context, conversation proto.ID, text string) (Message, error)
+	Retry(ctx context.Context, m Message) error
 	Wait(ctx context.Context, m Message, level State) (Message, error)
 	History(ctx context.Context, conversation proto.ID, opts HistoryOptions) ([]Message, error)
+	Arrived(ctx context.Context, after int64, limit int) ([]Message, error)
+	LastArrival(ctx context.Context) (int64, error)
 	MarkRead(ctx context.Context, conversation proto.ID, seq uint64) error
 	Subscribe() *Subscription
 	Ended() <-chan struct{}
@@ -42,15 +46,18 @@ type Peer interface {
 // own below the system's temporary one, since a socket's path must be short; socketFile in the profile names it.
 const (
 	socketFile   = "socket"
+	socketDir    = "parley-" // and a random end
+	socketName   = "s"
 	sharedBody   = 1 << 20 // bytes of one request; a text may have 64 KiB, six times that as JSON
 	sharedHeader = 5 * time.Second
-	connectTries = 100 // of connectPause, while another process is just opening or closing the profile
-	connectPause = 50 * time.Millisecond
+	connectFor   = 30 * time.Second // while another process is just opening or closing the profile
+	connectPause = 20 * time.Millisecond
 )
 
 // Connect opens the profile in cfg.Dir, or when another process has it open, works through that one.
 func Connect(ctx context.Context, cfg Config) (Peer, error) {
-	for try := 0; ; try++ {
+	deadline := time.Now().Add(connectFor)
+	for {
 		c, err := Open(ctx, cfg)
 		if err == nil {
 			return c, nil
@@ -62,7 +69,7 @@ func Connect(ctx context.Context, cfg Config) (Peer, error) {
 		if dialErr == nil {
 			return r, nil
 		}
-		if try >= connectTries {
+		if time.Now().After(deadline) {
 			return nil, errors.Join(err, dialErr)
 		}
 		timer := time.NewTimer(connectPause)
@@ -82,49 +89,72 @@ type shared struct {
 	pointer  string // the file that names it
 	server   *http.Server
 	listener net.Listener
+	handlers tasks // of requests
 }
 
+// share opens the socket. Only who holds the profile's lock does, so what an earlier holder left behind is taken away.
 func (c *Client) share(ctx context.Context) (*shared, error) {
-	dir, err := os.MkdirTemp("", "parley-")
-	if err != nil {
+	s := &shared{c: c, pointer: filepath.Join(c.cfg.Dir, socketFile)}
+	s.removeStale()
+	var err error
+	if s.dir, err = os.MkdirTemp("", socketDir); err != nil {
 		return nil, fmt.Errorf("share profile: %w", err)
 	}
-	s := &shared{c: c, dir: dir, pointer: filepath.Join(c.cfg.Dir, socketFile)}
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(s.dir, socketName)
 	var lc net.ListenConfig
 	if s.listener, err = lc.Listen(ctx, "unix", path); err != nil {
-		return nil, errors.Join(fmt.Errorf("share profile: %w", err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("share profile: %w", err), os.RemoveAll(s.dir))
 	}
 	if err := writeWhole(s.pointer, []byte(path)); err != nil {
-		return nil, errors.Join(fmt.Errorf("share profile: %w", err), s.listener.Close(), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("share profile: %w", err), s.listener.Close(), os.RemoveAll(s.dir))
 	}
-	s.server = &http.Server{Handler: s.routes(), ReadHeaderTimeout: sharedHeader, BaseContext: func(net.Listener) context.Context { return c.run }}
+	s.server = &http.Server{
+		Handler: s.count(s.routes()), ReadHeaderTimeout: sharedHeader, BaseContext: func(net.Listener) context.Context { return c.run },
+	}
 	return s, nil
 }
 
-// writeWhole replaces a file at once, so that nobody reads half of it.
-func writeWhole(path string, b []byte) error {
-	random := make([]byte, 8)
-	_, _ = rand.Read(random)
-	temporary := path + "." + hex.EncodeToString(random)
-	if err := os.WriteFile(temporary, b, 0o600); err != nil {
-		return err
+// removeStale removes the socket of a process that was killed, if it lies where this package puts sockets.
+func (s *shared) removeStale() {
+	path, err := os.ReadFile(s.pointer)
+	if err != nil {
+		return
 	}
-	return os.Rename(temporary, path)
+	dir, name := filepath.Split(string(path))
+	if name != socketName || !strings.HasPrefix(filepath.Base(dir), socketDir) {
+		return
+	}
+	_ = os.Remove(string(path)) // no more than these two, whatever the file says
+	_ = os.Remove(dir)
 }
 
-func (s *shared) serve() error {
-	err := s.server.Serve(s.listener)
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+// count lets close wait for requests that are being answered.
+func (s *shared) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.handlers.enter() {
+			http.Error(w, ErrClosed.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		defer s.handlers.leave()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// serve answers until close, and returns when nothing is being answered any more.
+func (s *shared) serve() {
+	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		s.c.logger.Error("serving other processes", "error", err)
 	}
-	return err
+	s.handlers.wait()
 }
 
 // close ends every request; the other processes try to take the profile over.
 func (s *shared) close() error {
 	err := s.server.Close()
-	return errors.Join(err, os.Remove(s.pointer), os.RemoveAll(s.dir))
+	if gone := os.Remove(s.pointer); !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
 // Arguments of the calls. Names are those of the methods of Peer.
@@ -136,9 +166,10 @@ type (
 		Life time.Duration
 		Uses uint32
 	}
-	sendArgs struct {
-		Conversation proto.ID
-		Text         string
+	messageArgs struct{ Message Message }
+	arrivedArgs struct {
+		After int64
+		Limit int
 	}
 	waitArgs struct {
 		Message Message
@@ -156,23 +187,26 @@ type (
 
 func (s *shared) routes() http.Handler {
 	c, mux := s.c, http.NewServeMux()
-	route(mux, "account", func(context.Context, nothing) (proto.ID, error) { return c.Account(), nil })
-	route(mux, "online", func(ctx context.Context, _ nothing) (nothing, error) { return nothing{}, c.WaitOnline(ctx) })
-	route(mux, "contacts", func(ctx context.Context, _ nothing) ([]Contact, error) { return c.Contacts(ctx) })
-	route(mux, "resolve", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Resolve(ctx, a.Name) })
-	route(mux, "ask", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Ask(ctx, a.Name, a.Note) })
-	route(mux, "join", func(ctx context.Context, a nameArgs) (Contact, error) { return c.AcceptInvitation(ctx, a.Name) })
-	route(mux, "accept", func(ctx context.Context, a accountArgs) (Contact, error) { return c.Accept(ctx, a.Account) })
-	route(mux, "decline", func(ctx context.Context, a accountArgs) (nothing, error) {
+	route(s, mux, "account", func(context.Context, nothing) (proto.ID, error) { return c.Account(), nil })
+	route(s, mux, "reach", func(ctx context.Context, _ nothing) (nothing, error) { return nothing{}, c.Reach(ctx) })
+	route(s, mux, "contacts", func(ctx context.Context, _ nothing) ([]Contact, error) { return c.Contacts(ctx) })
+	route(s, mux, "resolve", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Resolve(ctx, a.Name) })
+	route(s, mux, "ask", func(ctx context.Context, a nameArgs) (Contact, error) { return c.Ask(ctx, a.Name, a.Note) })
+	route(s, mux, "join", func(ctx context.Context, a nameArgs) (Contact, error) { return c.AcceptInvitation(ctx, a.Name) })
+	route(s, mux, "accept", func(ctx context.Context, a accountArgs) (Contact, error) { return c.Accept(ctx, a.Account) })
+	route(s, mux, "decline", func(ctx context.Context, a accountArgs) (nothing, error) {
 		return nothing{}, c.Decline(ctx, a.Account)
 	})
-	route(mux, "invite", func(ctx context.Context, a inviteArgs) (Invitation, error) { return c.Invite(ctx, a.Life, a.Uses) })
-	route(mux, "send", func(ctx context.Context, a sendArgs) (Message, error) { return c.SendText(ctx, a.Conversation, a.Text) })
-	route(mux, "wait", func(ctx context.Context, a waitArgs) (Message, error) { return c.Wait(ctx, a.Message, a.Level) })
-	route(mux, "history", func(ctx context.Context, a historyArgs) ([]Message, error) {
+	route(s, mux, "invite", func(ctx context.Context, a inviteArgs) (Invitation, error) { return c.Invite(ctx, a.Life, a.Uses) })
+	route(s, mux, "send", func(ctx context.Context, d Draft) (Message, error) { return c.Send(ctx, d) })
+	route(s, mux, "retry", func(ctx context.Context, a messageArgs) (nothing, error) { return nothing{}, c.Retry(ctx, a.Message) })
+	route(s, mux, "wait", func(ctx context.Context, a waitArgs) (Message, error) { return c.Wait(ctx, a.Message, a.Level) })
+	route(s, mux, "history", func(ctx context.Context, a historyArgs) ([]Message, error) {
 		return c.History(ctx, a.Conversation, a.Options)
 	})
-	route(mux, "read", func(ctx context.Context, a readArgs) (nothing, error) {
+	route(s, mux, "arrived", func(ctx context.Context, a arrivedArgs) ([]Message, error) { return c.Arrived(ctx, a.After, a.Limit) })
+	route(s, mux, "last", func(ctx context.Context, _ nothing) (int64, error) { return c.LastArrival(ctx) })
+	route(s, mux, "read", func(ctx context.Context, a readArgs) (nothing, error) {
 		return nothing{}, c.MarkRead(ctx, a.Conversation, a.Seq)
 	})
 	mux.HandleFunc("GET /events", s.events)
@@ -185,7 +219,7 @@ type answer struct {
 	Error  *failure        `json:",omitempty"`
 }
 
-func route[In, Out any](mux *http.ServeMux, name string, f func(context.Context, In) (Out, error)) {
+func route[In, Out any](s *shared, mux *http.ServeMux, name string, f func(context.Context, In) (Out, error)) {
 	mux.HandleFunc("POST /"+name, func(w http.ResponseWriter, r *http.Request) {
 		var (
 			in  In
@@ -198,6 +232,9 @@ func route[In, Out any](mux *http.ServeMux, name string, f func(context.Context,
 				out.Result, err = json.Marshal(result)
 			}
 		}
+		if err != nil && s.c.run.Err() != nil { // whatever it is, it comes from Close
+			err = fmt.Errorf("%w: %w", ErrClosed, err)
+		}
 		if err != nil {
 			out = answer{Error: failureOf(err)}
 		}
@@ -207,25 +244,26 @@ func route[In, Out any](mux *http.ServeMux, name string, f func(context.Context,
 
 // events streams what happens, one JSON object per line, beginning with the present connection.
 func (s *shared) events(w http.ResponseWriter, r *http.Request) {
-	sub := s.c.Subscribe()
+	sub := s.c.events.join()
 	defer sub.Cancel()
 	flush, _ := w.(http.Flusher)
 	encoder := json.NewEncoder(w)
-	if err := encoder.Encode(eventWire{Connection: &connectionWire{Online: s.c.online.Load()}}); err != nil {
-		return
-	}
 	for {
 		if flush != nil {
 			flush.Flush()
 		}
 		select {
 		case e, open := <-sub.C:
-			if !open || encoder.Encode(wireOf(e)) != nil {
+			if !open { // Close ends the stream too, but without a word: the caller takes the profile over
+				<-s.c.ended
+				if s.c.endErr != nil {
+					_ = encoder.Encode(eventWire{Ended: failureOf(s.c.endErr)}) // the caller is gone if this fails
+				}
 				return
 			}
-		case <-s.c.ended:
-			_ = encoder.Encode(eventWire{Ended: failureOf(s.c.endErr)}) // the caller is gone if this fails
-			return
+			if encoder.Encode(wireOf(e)) != nil {
+				return
+			}
 		case <-r.Context().Done():
 			return
 		}
@@ -244,7 +282,8 @@ type failure struct {
 
 var failureKinds = map[string]error{ //nolint:gochecknoglobals // a table
 	"no-such-name": ErrNoSuchName, "offline": ErrOffline, "unreachable": ErrUnreachable, "signed-out": ErrSignedOut,
-	"superseded": ErrSuperseded, "closed": ErrClosed, "timeout": context.DeadlineExceeded,
+	"superseded": ErrSuperseded, "closed": ErrClosed, "timeout": context.DeadlineExceeded, "not-ready": ErrNotReady,
+	"no-contact": ErrNoContact,
 }
 
 func failureOf(err error) *failure {
@@ -255,6 +294,10 @@ func failureOf(err error) *failure {
 	var ambiguous *AmbiguousError
 	if errors.As(err, &ambiguous) {
 		f.Kind, f.Name, f.Candidates = "ambiguous", ambiguous.Name, ambiguous.Candidates
+		return f
+	}
+	if errors.Is(err, ErrClosed) { // before anything that it may wrap
+		f.Kind = "closed"
 		return f
 	}
 	for kind, known := range failureKinds {

@@ -2,9 +2,9 @@ package peer
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/parley-chat/parley/peer/local"
 	"github.com/parley-chat/parley/proto"
@@ -12,337 +12,267 @@ import (
 )
 
 const (
-	keyAccountVersion = "account_version"
-	pageLimit         = 200
+	askAgain      = 15 * time.Second // for a key; the relay passes a request on once in 10 s
+	pageLimit     = 200
+	mostRereads   = 3 // of one conversation in one go: a server whose log keeps changing is left alone for a while
+	mostListFetch = 8 // per page: each may reveal members whose lists are missing too
 )
 
-func (c *Client) hello(ctx context.Context) (*pb.Hello, error) {
-	var version uint64
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
-		b, err := tx.Get(keyAccountVersion)
-		if len(b) == 8 {
-			version = binary.BigEndian.Uint64(b)
-		}
-		return err
-	})
-	return &pb.Hello{Version: 1, Client: c.cfg.Program, AccountVersion: version}, err
-}
-
-func (c *Client) setAccountVersion(ctx context.Context, version uint64) error {
-	if version == 0 {
-		return nil
-	}
-	return c.store.Update(ctx, func(tx *local.Tx) error { return tx.Set(keyAccountVersion, proto.U64(version)) })
-}
-
-// onWelcome brings this device up to date before live events are handled.
-func (c *Client) onWelcome(ctx context.Context, w *pb.Welcome) error {
-	c.mu.Lock()
-	c.ice = w.GetIce()
-	c.mu.Unlock()
-	if err := c.applyChanges(ctx, w.GetChanges()); err != nil {
-		return err
-	}
-	c.applyPresences(w.GetPresences())
-	for _, state := range w.GetBehind() {
-		if err := c.applyState(ctx, state); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// onPush handles what the server sends on its own account, one frame after the other.
-func (c *Client) onPush(ctx context.Context, f *pb.Frame) {
-	var err error
-	switch kind := f.GetKind().(type) {
-	case *pb.Frame_Events:
-		err = c.applyEvents(ctx, kind.Events.GetEvents())
-	case *pb.Frame_AccountChanges:
-		err = c.applyChanges(ctx, kind.AccountChanges)
-	case *pb.Frame_CursorMoved:
-		err = c.applyCursor(ctx, kind.CursorMoved)
-	case *pb.Frame_GrantNeeded:
-		err = c.answerGrant(ctx, kind.GrantNeeded)
-	case *pb.Frame_GrantAdded:
-		err = c.applyGrant(ctx, kind.GrantAdded)
-	case *pb.Frame_Presences:
-		c.applyPresences(kind.Presences.GetPresences())
-	case *pb.Frame_Typing:
-		c.applyTyping(kind.Typing)
-	case *pb.Frame_SignalFrom:
-		c.applySignal(kind.SignalFrom)
-	default: // a newer server's frame: nothing this program would miss
-	}
-	if err != nil && ctx.Err() == nil {
-		c.logger.Warn("handle push", "error", err)
-		c.events.emit(ErrorEvent{Err: err})
-	}
-}
-
-// applyOwn takes what concerns the account itself.
-func (c *Client) applyOwn(ctx context.Context, changes *pb.AccountChanges) error {
-	if err := c.takeGenerations(changes.GetGenerationGrants()); err != nil {
-		return err
-	}
-	if changes.GetDeviceList() == nil && changes.GetInvitations() == nil && changes.GetProfile() == nil {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.store.Update(ctx, func(tx *local.Tx) error {
-		for _, state := range changes.GetInvitations() {
-			if err := c.keepInvitation(tx, state); err != nil {
-				c.events.emit(ErrorEvent{Err: err})
-			}
-		}
-		self, err := tx.Person(c.profile.Account)
-		if errors.Is(err, local.ErrNotFound) {
-			self = &local.Person{Account: c.profile.Account}
-		} else if err != nil {
-			return err
-		}
-		if p := changes.GetProfile(); p != nil {
-			self.UserName, self.Nickname = p.GetUserName(), p.GetNickname()
-		}
-		if changes.GetDeviceList() != nil {
-			if err := learnList(tx, self, changes.GetDeviceList()); err != nil {
-				c.events.emit(ErrorEvent{Err: err})
-				return nil //nolint:nilerr // reported; the list known before stays in force
-			}
-			if c.list, err = proto.OpenDeviceList(self.List); err != nil {
-				return fmt.Errorf("own device list: %w", err)
-			}
-		}
-		return tx.SavePerson(self)
-	})
-}
-
-// loadOwnList reads the newest own device list this device knows.
-func (c *Client) loadOwnList(ctx context.Context) error {
-	return c.store.Update(ctx, func(tx *local.Tx) error {
-		self, err := tx.Person(c.profile.Account)
-		if errors.Is(err, local.ErrNotFound) {
-			return nil
-		}
-		if err != nil || self.List == nil {
-			return err
-		}
-		c.list, err = proto.OpenDeviceList(self.List)
-		return err
-	})
-}
-
-// applyState takes the relay's summary of a conversation and fetches what is missing.
-func (c *Client) applyState(ctx context.Context, state *pb.ConversationState) error {
-	id, err := proto.IDFrom(state.GetConversation())
-	if err != nil {
-		return fmt.Errorf("conversation state: %w", err)
-	}
-	row, err := c.noteState(ctx, id, state)
-	if err != nil {
-		return err
-	}
-	if row.ThroughSeq < row.HeadSeq || row.ThroughSeq > state.GetHeadSeq() {
-		return c.syncConversation(ctx, id)
-	}
-	return nil
-}
-
-// noteState writes what the relay says of a conversation's numbers, keys of members and cursors.
-func (c *Client) noteState(ctx context.Context, id proto.ID, state *pb.ConversationState) (row *local.Conversation, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	err = c.store.Update(ctx, func(tx *local.Tx) error {
-		row, err = conversation(tx, id)
-		if err != nil {
-			return err
-		}
-		if row.Kind == 0 {
-			row.Kind = state.GetKind()
-		}
-		row.HeadSeq, row.NeedsEpoch = state.GetHeadSeq(), state.GetNeedsEpoch()
-		row.Unread, row.ReadSeq = state.GetUnread(), max(row.ReadSeq, state.GetReadSeq())
-		for _, m := range state.GetMembers() {
-			account, err := proto.IDFrom(m.GetAccount())
-			if err != nil {
-				return fmt.Errorf("conversation state: %w", err)
-			}
-			moved, err := tx.MoveCursor(id, local.Cursor{Account: account, DeliveredSeq: m.GetDeliveredSeq(), ReadSeq: m.GetReadSeq()})
-			if err != nil {
-				return err
-			}
-			if moved && account != c.profile.Account {
-				c.events.emit(ReceiptEvent{Conversation: id, Account: account, DeliveredSeq: m.GetDeliveredSeq(), ReadSeq: m.GetReadSeq()})
-			}
-		}
-		return tx.SaveConversation(row)
-	})
-	return row, err
-}
-
-// conversation reads a row or makes a new one.
-func conversation(tx *local.Tx, id proto.ID) (*local.Conversation, error) {
-	row, err := tx.Conversation(id)
-	if errors.Is(err, local.ErrNotFound) {
-		return &local.Conversation{ID: id}, nil
-	}
-	return row, err
-}
-
-// syncConversation fetches pages until this device has all that the relay has.
-func (c *Client) syncConversation(ctx context.Context, id proto.ID) error {
+// sync fetches pages until this device has all that the relay has of a conversation.
+func (cu *catchUp) sync(ctx context.Context, id proto.ID) error {
+	rereads := 0
 	for {
-		req := &pb.Sync{Conversation: id.Bytes(), Limit: pageLimit}
-		err := c.store.Update(ctx, func(tx *local.Tx) error {
-			row, err := conversation(tx, id)
-			if err != nil {
-				return err
-			}
-			req.After = row.ThroughSeq
-			req.KnownSeq, req.KnownHash, err = tx.HashAt(id, row.ThroughSeq)
-			return err
-		})
+		expected := cu.newest(id)
+		request, err := cu.position(ctx, id)
 		if err != nil {
 			return err
 		}
-		answer, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_Sync{Sync: req}})
+		answer, err := cu.conn.ask(ctx, &pb.Frame{Kind: &pb.Frame_Sync{Sync: request}})
 		if err != nil {
 			return err
 		}
 		page := answer.GetPage()
-		if page.GetDiverged() {
-			if err := c.restart(ctx, id); err != nil {
+		if page == nil {
+			return errors.New("the server's answer is not understood")
+		}
+		if page.GetDiverged() || page.GetHeadSeq() < request.GetAfter() {
+			if rereads++; rereads > mostRereads {
+				return errors.New("the server's log of this conversation keeps changing")
+			}
+			if err := cu.c.beginReread(ctx, id); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := c.applyPage(ctx, id, page); err != nil {
+		if err := cu.storePage(ctx, id, page); err != nil {
 			return err
 		}
-		if page.GetThroughSeq() >= page.GetHeadSeq() || page.GetThroughSeq() <= req.GetAfter() {
-			return c.acknowledge(ctx, id, page.GetThroughSeq())
+		through := page.GetThroughSeq()
+		if through < page.GetHeadSeq() {
+			if through <= request.GetAfter() {
+				return errors.New("the server sent an empty page")
+			}
+			continue
+		}
+		if err := cu.c.endReread(ctx, id); err != nil {
+			return err
+		}
+		switch {
+		case cu.arrived(id, through):
+			cu.cursorMoved(id)
+			return cu.askKey(ctx, id)
+		case through < expected: // more may have been announced meanwhile; this was before the question
+			cu.gone(id)
+			return errors.New("the server announced a number that it does not have")
 		}
 	}
 }
 
-// acknowledge tells the relay that everything up to seq is durably stored here.
-func (c *Client) acknowledge(ctx context.Context, id proto.ID, seq uint64) error {
-	_, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_Cursor{Cursor: &pb.Cursor{Conversation: id.Bytes(), DeliveredSeq: seq}}})
-	return err
-}
-
-// applyPage stores a page. Keys of devices that are not known yet are fetched first, once.
-func (c *Client) applyPage(ctx context.Context, id proto.ID, page *pb.Page) error {
-	err := c.storeEvents(ctx, id, page.GetEvents(), page.GetThroughSeq())
-	var unknown *unknownDeviceError
-	if !errors.As(err, &unknown) {
+// position is where this device stands in a conversation: the number after which it has nothing, and what it has as the
+// newest, to be compared.
+func (cu *catchUp) position(ctx context.Context, id proto.ID) (*pb.Sync, error) {
+	request := &pb.Sync{Conversation: id.Bytes(), Limit: pageLimit}
+	err := cu.c.update(ctx, func(w *work) error {
+		r, err := w.roomOrNew(id)
+		if err == nil {
+			request.After, request.KnownSeq, request.KnownHash = r.row.ThroughSeq, r.row.KnownSeq, r.row.KnownHash
+		}
 		return err
-	}
-	for range maxListFetches { // each fetch may reveal members whose lists are missing too
-		if err := c.fetchLists(ctx, unknown.account); err != nil {
-			return err
-		}
-		err = c.storeEvents(ctx, id, page.GetEvents(), page.GetThroughSeq())
-		if !errors.As(err, &unknown) {
-			return err
-		}
-	}
-	return err
+	})
+	return request, err
 }
 
-const maxListFetches = 4
-
-// fetchLists gets the device lists of accounts with all their versions, oldest first.
-func (c *Client) fetchLists(ctx context.Context, account proto.ID) error {
-	answer, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_GetDeviceLists{GetDeviceLists: &pb.GetDeviceLists{
-		Accounts: [][]byte{account.Bytes()},
-	}}})
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.store.Update(ctx, func(tx *local.Tx) error {
-		p, err := tx.Person(account)
-		if errors.Is(err, local.ErrNotFound) {
-			p = &local.Person{Account: account}
-		} else if err != nil {
+// storePage stores a page. Keys of devices that are not known yet are fetched first, once.
+func (cu *catchUp) storePage(ctx context.Context, id proto.ID, page *pb.Page) error {
+	fetched := make(map[proto.ID]bool)
+	for {
+		err := cu.c.storeEvents(ctx, id, page.GetEvents(), page.GetThroughSeq(), fetched)
+		var unknown *unknownDeviceError
+		if !errors.As(err, &unknown) || len(fetched) >= mostListFetch {
 			return err
 		}
-		for _, signed := range answer.GetLists().GetLists() {
-			if err := learnList(tx, p, signed); err != nil {
-				c.events.emit(ErrorEvent{Err: err})
+		if err := cu.c.fetchLists(ctx, cu.conn.ask, unknown.account); err != nil {
+			if refused, ok := proto.AsError(err); !ok || refused.Retryable() {
+				return err
 			}
 		}
-		return tx.SavePerson(p)
+		fetched[unknown.account] = true
+	}
+}
+
+// askKey asks the members for the key of the epoch in force if this device lacks it, without waiting, and again after a while:
+// nobody may be there, or the answer may get lost.
+func (cu *catchUp) askKey(ctx context.Context, id proto.ID) error {
+	var request *pb.GrantRequest
+	err := cu.c.update(ctx, func(w *work) error {
+		r, err := w.room(id)
+		if err != nil {
+			return err
+		}
+		if _, err = r.epochKey(); errors.Is(err, ErrNotReady) && r.isMember(w.c.Account()) {
+			request = &pb.GrantRequest{Conversation: id.Bytes(), Epoch: r.chain.Epoch()}
+			return nil
+		}
+		return err
+	})
+	if err != nil || request == nil {
+		return err
+	}
+	cu.again(id, askAgain)
+	return cu.conn.post(&pb.Frame{Kind: &pb.Frame_GrantRequest{GrantRequest: request}}, func(err error) {
+		cu.c.logger.Debug("ask for a grant", "error", err)
 	})
 }
 
-// applyEvents takes live events. What follows directly on what is stored is stored; a gap is fetched.
-func (c *Client) applyEvents(ctx context.Context, events []*pb.Event) error {
+// push handles what the server sends of its own accord.
+func (cu *catchUp) push(ctx context.Context, f *pb.Frame) {
+	var err error
+	switch kind := f.GetKind().(type) {
+	case *pb.Frame_Events:
+		cu.events(ctx, kind.Events.GetEvents())
+	case *pb.Frame_AccountChanges:
+		err = cu.c.applyChanges(ctx, cu.conn, kind.AccountChanges)
+	case *pb.Frame_CursorMoved:
+		err = cu.c.applyCursor(ctx, kind.CursorMoved)
+	case *pb.Frame_GrantNeeded:
+		err = cu.answerGrant(ctx, kind.GrantNeeded)
+	case *pb.Frame_GrantAdded:
+		err = cu.c.applyGrant(ctx, kind.GrantAdded)
+	case *pb.Frame_Presences:
+		cu.c.applyPresences(kind.Presences.GetPresences())
+	case *pb.Frame_Typing:
+		err = cu.c.applyTyping(ctx, kind.Typing)
+	case *pb.Frame_SignalFrom:
+		cu.c.applySignal(kind.SignalFrom)
+	default: // a newer server's frame: nothing this program would miss
+	}
+	if err != nil && ctx.Err() == nil {
+		cu.c.logger.Warn("handle push", "error", err)
+		cu.c.events.emit(ErrorEvent{Err: err})
+	}
+}
+
+// events takes live events, conversation by conversation.
+func (cu *catchUp) events(ctx context.Context, events []*pb.Event) {
 	for len(events) > 0 {
 		n := 1
 		for n < len(events) && string(events[n].GetConversation()) == string(events[0].GetConversation()) {
 			n++
 		}
-		if err := c.applyRun(ctx, events[:n]); err != nil {
-			return err
+		if id, err := proto.IDFrom(events[0].GetConversation()); err == nil {
+			cu.live(ctx, id, events[:n])
 		}
 		events = events[n:]
 	}
-	return nil
 }
 
-// applyRun takes live events of one conversation.
-func (c *Client) applyRun(ctx context.Context, events []*pb.Event) error {
-	id, err := proto.IDFrom(events[0].GetConversation())
-	if err != nil {
-		return fmt.Errorf("event: %w", err)
-	}
-	var through uint64
-	err = c.store.Update(ctx, func(tx *local.Tx) error {
-		row, err := conversation(tx, id)
-		through = row.ThroughSeq
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	next := through
+// live stores what follows directly on what is stored; anything else is fetched.
+func (cu *catchUp) live(ctx context.Context, id proto.ID, events []*pb.Event) {
+	newest, commit := uint64(0), false
 	for _, e := range events {
-		if e.GetSeq() > next+1 {
-			return c.syncConversation(ctx, id)
-		}
-		next = max(next, e.GetSeq())
+		newest, commit = max(newest, e.GetSeq()), commit || e.GetCommit() != nil
 	}
-	if next == through {
-		return nil
+	if !cu.announced(id, newest) {
+		cu.behind(id, newest)
+		return
 	}
-	page := &pb.Page{Events: events, ThroughSeq: next}
-	if err := c.applyPage(ctx, id, page); err != nil {
-		return err
-	}
-	return c.acknowledge(ctx, id, next)
-}
-
-// restart forgets the relay's numbers of a conversation and reads its log anew: the relay lost or
-// replaced events (a restored backup). What it does not have any more is posted again.
-func (c *Client) restart(ctx context.Context, id proto.ID) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.events.emit(ErrorEvent{Conversation: id, Err: errors.New("the server's log of this conversation changed (a restored copy?): reading it again")})
-	return c.store.Update(ctx, func(tx *local.Tx) error {
-		row, err := conversation(tx, id)
+	err := cu.c.update(ctx, func(w *work) error {
+		r, err := w.roomOrNew(id)
 		if err != nil {
 			return err
 		}
-		if err := tx.ForgetSeqs(id); err != nil {
+		through := r.row.ThroughSeq
+		for _, e := range events {
+			if e.GetSeq() > through+1 {
+				return errGap
+			}
+			through = max(through, e.GetSeq())
+		}
+		return r.storeEvents(events, through, nil)
+	})
+	if err != nil {
+		cu.behind(id, newest)
+		return
+	}
+	cu.cursorMoved(id)
+	if commit {
+		if err := cu.askKey(ctx, id); err != nil && ctx.Err() == nil {
+			cu.c.logger.Debug("ask for a grant", "error", err)
+		}
+		cu.c.kick()
+	}
+}
+
+var errGap = errors.New("numbers are missing")
+
+// noteState takes the relay's summary of a conversation.
+func (c *Client) noteState(ctx context.Context, state *pb.ConversationState) error {
+	id, err := proto.IDFrom(state.GetConversation())
+	if err != nil {
+		return fmt.Errorf("conversation state: %w", err)
+	}
+	var row *local.Conversation
+	err = c.update(ctx, func(w *work) error {
+		r, err := w.roomOrNew(id)
+		if err != nil {
 			return err
 		}
-		row.ThroughSeq, row.HeadSeq = 0, 0
-		return tx.SaveConversation(row)
+		row = r.row
+		if r.row.Kind == 0 {
+			r.row.Kind = state.GetKind()
+		}
+		r.row.HeadSeq, r.row.NeedsEpoch = state.GetHeadSeq(), state.GetNeedsEpoch()
+		r.row.ReadSeq = max(r.row.ReadSeq, state.GetReadSeq())
+		for _, m := range state.GetMembers() {
+			account, err := proto.IDFrom(m.GetAccount())
+			if err != nil {
+				return fmt.Errorf("conversation state: %w", err)
+			}
+			if err := r.moveCursor(account, m.GetDeliveredSeq(), m.GetReadSeq()); err != nil {
+				return err
+			}
+		}
+		return r.save()
 	})
+	cu := c.attending()
+	if err != nil || cu == nil {
+		return err
+	}
+	cu.knows(id, toldMarks{delivered: state.GetDeliveredSeq(), read: state.GetReadSeq()})
+	cu.compare(id, row, state)
+	return nil
+}
+
+// compare decides whether a conversation has to be fetched. A relay that has no more than this device, and knows that this
+// device has it, still has all that it had when it was told so: it was not restored from an older copy meanwhile.
+func (cu *catchUp) compare(id proto.ID, row *local.Conversation, state *pb.ConversationState) {
+	head := state.GetHeadSeq()
+	if !row.Rereading && row.ThroughSeq == head && state.GetDeliveredSeq() >= head && cu.arrived(id, head) {
+		cu.cursorMoved(id) // what was read here may have to be told
+		cu.c.kick()
+		return
+	}
+	if cu.announced(id, head) && row.ThroughSeq >= head {
+		return // it is in step, and this is old news
+	}
+	cu.behind(id, head)
+	cu.mu.Lock()
+	defer cu.mu.Unlock()
+	if !cu.online && row.ThroughSeq != head {
+		cu.greeting[id] = true
+	}
+}
+
+// moveCursor notes how far another member is.
+func (r *room) moveCursor(account proto.ID, delivered, read uint64) error {
+	if account == r.c.Account() {
+		return nil
+	}
+	moved, err := r.MoveCursor(r.row.ID, cursor(account, delivered, read))
+	if moved {
+		r.tell(ReceiptEvent{Conversation: r.row.ID, Account: account, DeliveredSeq: delivered, ReadSeq: read})
+	}
+	return err
 }
 
 func (c *Client) applyCursor(ctx context.Context, moved *pb.CursorMoved) error {
@@ -354,21 +284,35 @@ func (c *Client) applyCursor(ctx context.Context, moved *pb.CursorMoved) error {
 	if err != nil {
 		return fmt.Errorf("cursor: %w", err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.store.Update(ctx, func(tx *local.Tx) error {
-		if account == c.profile.Account {
-			row, err := conversation(tx, id)
-			if err != nil {
-				return err
-			}
-			row.ReadSeq, row.Unread = max(row.ReadSeq, moved.GetReadSeq()), moved.GetUnread()
-			return tx.SaveConversation(row)
+	return c.update(ctx, func(w *work) error {
+		r, err := w.room(id)
+		if err != nil || r.row.Rereading {
+			return unlessNotFound(err)
 		}
-		changed, err := tx.MoveCursor(id, local.Cursor{Account: account, DeliveredSeq: moved.GetDeliveredSeq(), ReadSeq: moved.GetReadSeq()})
-		if changed {
-			c.events.emit(ReceiptEvent{Conversation: id, Account: account, DeliveredSeq: moved.GetDeliveredSeq(), ReadSeq: moved.GetReadSeq()})
+		if account != c.Account() {
+			return r.moveCursor(account, moved.GetDeliveredSeq(), moved.GetReadSeq())
 		}
-		return err
+		if moved.GetReadSeq() <= r.row.ReadSeq {
+			return nil
+		}
+		r.row.ReadSeq = moved.GetReadSeq()
+		return r.save()
 	})
+}
+
+// MarkRead moves the account's read mark up to a number, on every device: at once on this one, on the others when the server
+// is reached.
+func (c *Client) MarkRead(ctx context.Context, conversation proto.ID, seq uint64) error {
+	err := c.update(ctx, func(w *work) error {
+		r, err := w.room(conversation)
+		if err != nil || min(seq, r.row.ThroughSeq) <= r.row.ReadSeq {
+			return unlessNotFound(err)
+		}
+		r.row.ReadSeq = min(seq, r.row.ThroughSeq)
+		return r.save()
+	})
+	if cu := c.attending(); cu != nil && err == nil {
+		cu.cursorMoved(conversation)
+	}
+	return err
 }

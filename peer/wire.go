@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -42,15 +43,15 @@ func Wire(e Event) (w WireEvent, ok bool) {
 		}
 		return WireEvent{Type: "error", Error: e.Err.Error()}, true
 	case MessageEvent:
-		return e.Message.Wire("message"), true
+		return e.Wire("message"), true
 	case StateEvent:
-		return e.Message.Wire("state"), true
+		return e.Wire("state"), true
 	case ReceiptEvent:
 		return WireEvent{
 			Type: "receipt", Conversation: e.Conversation.String(), FromID: e.Account.String(), Delivered: e.DeliveredSeq, Read: e.ReadSeq,
 		}, true
 	case ContactEvent:
-		return WireEvent{Type: "contact", From: e.Contact.Name(), FromID: e.Contact.Account.String(), State: e.Contact.State}, true
+		return WireEvent{Type: "contact", From: e.Name(), FromID: e.Account.String(), State: e.State}, true
 	case PresenceEvent:
 		state := "offline"
 		if len(e.Devices) > 0 {
@@ -60,17 +61,16 @@ func Wire(e Event) (w WireEvent, ok bool) {
 	case TypingEvent:
 		return WireEvent{Type: "typing", Conversation: e.Conversation.String(), FromID: e.Account.String()}, !e.Stopped
 	case LinkEvent:
-		return WireEvent{Type: "link", FromID: e.Account.String(), ID: e.Device.String(), State: e.State, Path: e.Path.String()}, true
+		return WireEvent{Type: "link", FromID: e.Account.String(), ID: e.Device.String(), State: e.State, Path: e.Path}, true
+	case GapEvent:
+		return WireEvent{
+			Type: "error", Conversation: e.Conversation.String(), From: e.From, FromID: e.Account.String(),
+			Error: fmt.Sprintf("messages from %s may be missing: %d", e.From, e.Missing),
+		}, true
+	case MissedEvent:
+		return WireEvent{Type: "error", Error: fmt.Sprintf("%d events were missed: read the history", e.Count)}, true
 	case ErrorEvent:
 		return WireEvent{Type: "error", Error: e.Err.Error()}, true
 	}
 	return WireEvent{}, false
-}
-
-// Name is what a contact is called: nickname, else user name.
-func (c Contact) Name() string {
-	if c.Nickname != "" {
-		return c.Nickname
-	}
-	return c.UserName
 }

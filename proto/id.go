@@ -66,11 +66,20 @@ func PairID(a, b ID) ID {
 	return ID(h[:IDSize])
 }
 
-// MarshalText writes the text form.
-func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+// MarshalText writes the text form; an id that is not set is empty text.
+func (id ID) MarshalText() ([]byte, error) {
+	if id.IsZero() {
+		return nil, nil
+	}
+	return []byte(id.String()), nil
+}
 
-// UnmarshalText reads the text form.
+// UnmarshalText reads what MarshalText writes.
 func (id *ID) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*id = ID{}
+		return nil
+	}
 	parsed, err := ParseID(string(text))
 	if err != nil {
 		return fmt.Errorf("id: %w", err)

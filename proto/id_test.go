@@ -47,14 +47,15 @@ func TestParseID(t *testing.T) {
 
 func TestIDAsJSON(t *testing.T) {
 	t.Parallel()
-	want := NewID()
-	b, err := json.Marshal(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got ID
-	if err := json.Unmarshal(b, &got); err != nil || got != want {
-		t.Errorf("%s reads as %v, %v", b, got, err)
+	got := NewID()
+	for _, want := range []ID{NewID(), {}} { // one that is not set too: structs hold them
+		b, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, &got); err != nil || got != want {
+			t.Errorf("%s reads as %v, %v", b, got, err)
+		}
 	}
 	if err := json.Unmarshal([]byte(`"no"`), &got); err == nil {
 		t.Error("text that is no id was taken")

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -16,21 +17,32 @@ func notFound() error {
 	return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such conversation")
 }
 
-// access is a conversation that the caller may act in.
+// access is a conversation that the caller may act in. It may be shared: nobody changes it.
 type access struct {
 	*store.Conversation
-	chain *proto.Chain
+	chain   *proto.Chain
+	members []proto.ID // the accounts
+}
+
+func newAccess(c *store.Conversation) (*access, error) {
+	chain, err := proto.RestoreChain(c.Chain)
+	if err != nil {
+		return nil, fmt.Errorf("authorise: %w", err)
+	}
+	return &access{Conversation: c, chain: chain, members: accounts(chain.Members())}, nil
+}
+
+func accounts(members []*pb.Member) []proto.ID {
+	all := make([]proto.ID, len(members))
+	for i, m := range members {
+		all[i] = proto.ID(m.GetAccount())
+	}
+	return all
 }
 
 // others are the members but one.
-func (a *access) others(account proto.ID) []*pb.Member {
-	all := make([]*pb.Member, 0, len(a.chain.Members()))
-	for _, m := range a.chain.Members() {
-		if proto.ID(m.GetAccount()) != account {
-			all = append(all, m)
-		}
-	}
-	return all
+func (a *access) others(account proto.ID) []proto.ID {
+	return slices.DeleteFunc(slices.Clone(a.members), func(m proto.ID) bool { return m == account })
 }
 
 // authorise is the one place that decides whether a caller may act in a conversation. Whoever is not a
@@ -48,14 +60,14 @@ func (r *Relay) authorise(ctx context.Context, caller *store.Session, conversati
 	if err != nil {
 		return nil, fmt.Errorf("authorise: %w", err)
 	}
-	chain, err := proto.RestoreChain(c.Chain)
+	a, err := newAccess(c)
 	if err != nil {
-		return nil, fmt.Errorf("authorise: %w", err)
+		return nil, err
 	}
-	if _, member := chain.Member(caller.Account); !member {
+	if _, member := a.chain.Member(caller.Account); !member {
 		return nil, notFound()
 	}
-	return &access{Conversation: c, chain: chain}, nil
+	return a, nil
 }
 
 // authoriseJoin lets somebody who is no member commit their own joining. To whoever does not prove to hold
@@ -84,11 +96,7 @@ func (r *Relay) authoriseJoin(ctx context.Context, caller *store.Session, m *pb.
 	if link.GetExpiresMs() < uint64(r.clock().UnixMilli()) { //nolint:gosec // after 1970
 		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_EXPIRED, "this invitation link has expired")
 	}
-	chain, err := proto.RestoreChain(c.Chain)
-	if err != nil {
-		return nil, fmt.Errorf("authorise: %w", err)
-	}
-	return &access{Conversation: c, chain: chain}, nil
+	return newAccess(c)
 }
 
 // holds returns the link of a conversation that vouches for the caller in a joining, nil if none does.

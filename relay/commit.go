@@ -76,12 +76,12 @@ func (r *Relay) publishCommit(n *store.NewCommit, members []*pb.Member) {
 		grants[string(g.GetAccount())] = g
 	}
 	if n.Commit.GetJoinByLink() != nil { // the joiner's devices do not know the conversation yet
-		r.bus.Publish(proto.ID(n.Commit.GetAccount()), &pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}}, proto.ID{})
+		r.publish(&pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}}, proto.ID(n.Commit.GetAccount()))
 	}
-	for _, m := range hearing(members, n.Held) {
-		r.bus.Publish(proto.ID(m.GetAccount()), &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
+	for _, to := range hearing(accounts(members), n.Held) {
+		r.publish(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
 			Conversation: n.Commit.GetConversation(), Seq: n.Seq, RelayMs: uint64(n.RelayMS), Hash: n.Commit.Hash[:], //nolint:gosec // positive
-			Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: n.Commit.Signed, Grant: grants[string(m.GetAccount())]}},
-		}}}}}, proto.ID{})
+			Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: n.Commit.Signed, Grant: grants[string(to[:])]}},
+		}}}}}, to)
 	}
 }

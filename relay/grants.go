@@ -43,12 +43,10 @@ func (r *Relay) RequestGrant(ctx context.Context, caller *store.Session, q *pb.G
 		Conversation: q.GetConversation(), Epoch: q.GetEpoch(), Account: caller.Account.Bytes(),
 	}}}
 	if slices.Contains(held, caller.Account) { // whom they block does not hear that they are there
-		r.bus.Publish(caller.Account, needed, caller.Device)
+		r.bus.Publish(needed, caller.Device, caller.Account)
 		return nil
 	}
-	for _, m := range hearing(a.chain.Members(), held) {
-		r.bus.Publish(proto.ID(m.GetAccount()), needed, caller.Device)
-	}
+	r.bus.Publish(needed, caller.Device, hearing(a.members, held)...)
 	return nil
 }
 
@@ -90,9 +88,9 @@ func (r *Relay) AddGrant(ctx context.Context, caller *store.Session, p *pb.Grant
 			if slices.Contains(held, to) && to != caller.Account {
 				return
 			}
-			r.bus.Publish(to, &pb.Frame{Kind: &pb.Frame_GrantAdded{GrantAdded: &pb.GrantAdded{
+			r.publish(&pb.Frame{Kind: &pb.Frame_GrantAdded{GrantAdded: &pb.GrantAdded{
 				Conversation: p.GetConversation(), Epoch: p.GetEpoch(), Commit: p.GetCommit(), Grant: p.GetGrant(),
-			}}}, proto.ID{})
+			}}}, to)
 		},
 	})
 	if errors.Is(err, store.ErrNotFound) {

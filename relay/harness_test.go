@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"context"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -97,11 +98,22 @@ func (w *world) commit(by *storetest.Person, c *storetest.Conversation, p *pb.Co
 // post posts envelopes and returns the results.
 func (w *world) post(by *store.Session, all ...*pb.Envelope) []*pb.Posted_Result {
 	w.t.Helper()
-	got, err := w.relay.Post(w.t.Context(), by, &pb.Post{Envelopes: all})
+	got, err := w.tryPost(by, all...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return got.GetResults()
+}
+
+// tryPost posts envelopes and waits for the answer.
+func (w *world) tryPost(by *store.Session, all ...*pb.Envelope) (got *pb.Posted, err error) {
+	done := make(chan bool, 1)
+	w.relay.Post(context.Background(), by, &pb.Post{Envelopes: all}, func(posted *pb.Posted, refused error) {
+		got, err = posted, refused
+		done <- true
+	})
+	<-done
+	return got, err
 }
 
 // posted posts one envelope that has to be taken.
@@ -121,7 +133,7 @@ type sink struct {
 	full   bool // takes nothing
 }
 
-func (s *sink) Hint(f *pb.Frame) bool {
+func (s *sink) Hint(f *pb.Frame, _ []byte) bool {
 	if s.full {
 		return false
 	}

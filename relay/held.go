@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -12,13 +11,11 @@ import (
 
 // hearing are the members who are told of what is new: not those for whom the conversation stands still, because they
 // block the other one.
-func hearing(members []*pb.Member, held []proto.ID) []*pb.Member {
+func hearing(members, held []proto.ID) []proto.ID {
 	if len(held) == 0 {
 		return members
 	}
-	return slices.DeleteFunc(slices.Clone(members), func(m *pb.Member) bool {
-		return slices.ContainsFunc(held, func(id proto.ID) bool { return bytes.Equal(id[:], m.GetAccount()) })
-	})
+	return slices.DeleteFunc(slices.Clone(members), func(m proto.ID) bool { return slices.Contains(held, m) })
 }
 
 // holders are the members for whom a conversation stands still.

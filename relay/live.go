@@ -38,20 +38,21 @@ func (r *Relay) publishCursor(a *access, account proto.ID, p store.Progress, rea
 			Conversation: a.Public.Bytes(), Account: account.Bytes(), DeliveredSeq: p.DeliveredSeq, ReadSeq: read, Unread: unread,
 		}}}
 	}
-	r.bus.Publish(account, moved(p.ReadSeq, p.Unread), proto.ID{})
+	r.publish(moved(p.ReadSeq, p.Unread), account)
 	if p.Hidden {
 		return
 	}
-	shown, hidden := moved(p.ReadSeq, 0), moved(0, 0)
-	for _, m := range a.others(account) {
-		to := proto.ID(m.GetAccount())
+	var see, only []proto.ID // its read mark; only what it has
+	for _, to := range a.others(account) {
 		switch {
 		case slices.Contains(readers, to):
-			r.bus.Publish(to, shown, proto.ID{})
+			see = append(see, to)
 		case p.Delivered:
-			r.bus.Publish(to, hidden, proto.ID{})
+			only = append(only, to)
 		}
 	}
+	r.publish(moved(p.ReadSeq, 0), see...)
+	r.publish(moved(0, 0), only...)
 }
 
 // Typing tells the other members who see that.
@@ -64,11 +65,8 @@ func (r *Relay) Typing(ctx context.Context, caller *store.Session, t *pb.Typing)
 	if err != nil {
 		return fmt.Errorf("typing: %w", err)
 	}
-	f := &pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{
+	r.publish(&pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{
 		Conversation: t.GetConversation(), Account: caller.Account.Bytes(), Stopped: t.GetStopped(),
-	}}}
-	for _, peer := range peers {
-		r.bus.Publish(peer, f, proto.ID{})
-	}
+	}}}, peers...)
 	return nil
 }

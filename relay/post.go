@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -17,21 +19,23 @@ type posting struct {
 	result   *pb.Posted_Result
 }
 
-// Post stores envelopes and answers for each. It returns after they are durable.
-func (r *Relay) Post(ctx context.Context, caller *store.Session, p *pb.Post) (*pb.Posted, error) {
-	if n := len(p.GetEnvelopes()); n == 0 || n > proto.MaxPost {
-		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "a post has 1 to %d envelopes", proto.MaxPost)
-	}
-	out := &pb.Posted{}
+// Post hands envelopes to the store. answer is called once with what became of each, after those that were taken are
+// durable; it must not wait for anything. A caller's posts are answered in the order in which they were made.
+func (r *Relay) Post(ctx context.Context, caller *store.Session, p *pb.Post, answer func(*pb.Posted, error)) {
 	var (
-		batch []posting
-		posts []*store.Post
+		out     = &pb.Posted{}
+		batch   []posting
+		posts   []*store.Post
+		refused error
 	)
-	places := make(map[proto.ID]*access)
+	if n := len(p.GetEnvelopes()); n == 0 || n > proto.MaxPost {
+		refused = proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "a post has 1 to %d envelopes", proto.MaxPost)
+		p = nil // to the store all the same, for the order of answers
+	}
 	for _, e := range p.GetEnvelopes() {
 		result := &pb.Posted_Result{}
 		out.Results = append(out.Results, result)
-		post, place, err := r.prepare(ctx, caller, e, places)
+		post, place, err := r.prepare(ctx, caller, e)
 		if err != nil {
 			result.Error = r.public(err)
 			continue
@@ -39,57 +43,78 @@ func (r *Relay) Post(ctx context.Context, caller *store.Session, p *pb.Post) (*p
 		result.Id = post.ID.Bytes()
 		batch, posts = append(batch, posting{post, e, place, result}), append(posts, post)
 	}
-	if len(posts) == 0 {
-		return out, nil
+	err := r.store.Posts(ctx, posts, func(err error) {
+		if err = cmp.Or(refused, err); err != nil {
+			answer(nil, fmt.Errorf("post: %w", err))
+			return
+		}
+		r.settle(batch)
+		answer(out, nil)
+	})
+	if err != nil {
+		answer(nil, fmt.Errorf("post: %w", err))
 	}
-	if err := r.store.Posts(ctx, posts, func() { r.publishPosts(batch) }); err != nil {
-		return nil, fmt.Errorf("post: %w", err)
-	}
+}
+
+// settle fills in what became of a batch and tells the members what is new.
+func (r *Relay) settle(batch []posting) {
+	var fresh []posting
 	for _, b := range batch {
 		if b.Err != nil {
 			b.result.Error = r.public(b.Err)
 			continue
 		}
 		b.result.Seq, b.result.RelayMs = b.Seq, uint64(b.RelayMS) //nolint:gosec // positive
+		if !b.Known {
+			fresh = append(fresh, b)
+		}
 	}
-	return out, nil
+	for len(fresh) > 0 {
+		n := together(fresh)
+		events := make([]*pb.Event, n)
+		for i, b := range fresh[:n] {
+			events[i] = &pb.Event{
+				Conversation: b.place.Public.Bytes(), Seq: b.Seq, RelayMs: uint64(b.RelayMS), Hash: b.Hash, //nolint:gosec // positive
+				Kind: &pb.Event_Envelope{Envelope: b.envelope},
+			}
+		}
+		r.publish(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: events}}}, hearing(fresh[0].place.members, fresh[0].Held)...)
+		fresh = fresh[n:]
+	}
 }
 
-// publishPosts tells the members of what is new in a batch.
-func (r *Relay) publishPosts(batch []posting) {
-	for _, b := range batch {
-		if b.Err != nil || b.Known {
-			continue
+// together says how many of some postings, at least one, go into one frame: of one conversation, for the same members, not
+// too large.
+func together(batch []posting) int {
+	size := 0
+	for i, b := range batch {
+		size += len(b.Header) + len(b.Ciphertext) + eventOverhead
+		if i > 0 && (b.Conversation != batch[0].Conversation || !slices.Equal(b.Held, batch[0].Held) || size > proto.MaxPageBytes) {
+			return i
 		}
-		r.publish(hearing(b.place.chain.Members(), b.Held), &pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
-			Conversation: b.place.Public.Bytes(), Seq: b.Seq, RelayMs: uint64(b.RelayMS), Hash: b.Hash, //nolint:gosec // positive
-			Kind: &pb.Event_Envelope{Envelope: b.envelope},
-		}}}}})
 	}
+	return len(batch)
 }
+
+// eventOverhead is more than an event adds to header and ciphertext: ids, hash, signature, numbers.
+const eventOverhead = 256
 
 // prepare makes every check of an envelope that does not depend on what else is being posted.
-func (r *Relay) prepare(ctx context.Context, caller *store.Session, e *pb.Envelope, places map[proto.ID]*access) (*store.Post, *access, error) {
+func (r *Relay) prepare(ctx context.Context, caller *store.Session, e *pb.Envelope) (*store.Post, *access, error) {
 	h, err := proto.ParseEnvelope(e)
 	if err != nil {
 		return nil, nil, err
 	}
-	if proto.IsBlank(e) {
-		return nil, nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the envelope is empty")
+	place, err := r.place(ctx, caller, h)
+	if err != nil {
+		return nil, nil, err
 	}
-	conversation := proto.ID(h.GetConversation())
-	place, ok := places[conversation]
-	if !ok {
-		if place, err = r.authorise(ctx, caller, h.GetConversation()); err != nil {
-			return nil, nil, err
-		}
-		places[conversation] = place
-	}
-	hash := proto.EnvelopeHash(e)
+	sum := proto.CiphertextHash(e)
+	hash := proto.Hash(proto.LabelEnvelopeHash, e.GetHeader(), sum)
 	post := &store.Post{
 		Conversation: place.ID, Account: caller.AccountID, Device: caller.DeviceID, ID: proto.ID(h.GetId()), Epoch: h.GetEpoch(),
 		Counter: h.GetCounter(), Kind: h.GetKind(), Counts: h.GetKind() < 64, Header: e.GetHeader(), Ciphertext: e.GetCiphertext(),
-		CiphertextHash: proto.CiphertextHash(e), Signature: e.GetSignature(), Hash: hash[:], ReplacesDevice: h.GetReplaces().GetDevice(),
+		CiphertextHash: sum, Signature: e.GetSignature(), Hash: hash[:], ReplacesDevice: h.GetReplaces().GetDevice(),
 		ReplacesID: h.GetReplaces().GetId(),
 	}
 	account, device := proto.ID(h.GetAccount()), proto.ID(h.GetDevice())

@@ -1,7 +1,6 @@
 package relay_test
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -102,7 +101,7 @@ func TestOrder(t *testing.T) {
 		all.Go(func() {
 			for range each {
 				e := device.Envelope(who.HeaderBy(device, group, pb.Kind_KIND_MESSAGE), "x")
-				if _, err := w.relay.Post(context.Background(), device.Session, &pb.Post{Envelopes: []*pb.Envelope{e}}); err != nil {
+				if _, err := w.tryPost(device.Session, e); err != nil {
 					t.Error(err)
 				}
 			}
@@ -221,7 +220,7 @@ func TestPostBounds(t *testing.T) {
 	a, b, pair := w.pair()
 	_, _, foreign := w.pair()
 	for _, n := range []int{0, proto.MaxPost + 1} {
-		_, err := w.relay.Post(t.Context(), a.Session, &pb.Post{Envelopes: make([]*pb.Envelope, n)})
+		_, err := w.tryPost(a.Session, make([]*pb.Envelope, n)...)
 		w.refused(err, tooLarge)
 	}
 	good := a.Text(pair, "good")

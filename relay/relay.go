@@ -28,6 +28,7 @@ type Relay struct {
 	logger *slog.Logger
 	clock  func() time.Time
 	asked  *asked
+	places *places
 
 	stateBytes int // maxStateBytes, less in tests
 }
@@ -37,7 +38,9 @@ func New(cfg Config) *Relay {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	return &Relay{store: cfg.Store, bus: cfg.Bus, logger: cfg.Logger, clock: cfg.Clock, asked: newAsked(), stateBytes: maxStateBytes}
+	return &Relay{
+		store: cfg.Store, bus: cfg.Bus, logger: cfg.Logger, clock: cfg.Clock, asked: newAsked(), places: newPlaces(), stateBytes: maxStateBytes,
+	}
 }
 
 // public turns an error into what the caller may see.
@@ -49,9 +52,5 @@ func (r *Relay) public(err error) *pb.Error {
 	return proto.Errorf(pb.ErrorCode_ERROR_CODE_INTERNAL, "the server failed: try again").ToProto()
 }
 
-// publish gives a frame to all connections of members.
-func (r *Relay) publish(members []*pb.Member, f *pb.Frame) {
-	for _, m := range members {
-		r.bus.Publish(proto.ID(m.GetAccount()), f, proto.ID{})
-	}
-}
+// publish gives a frame to all connections of some accounts.
+func (r *Relay) publish(f *pb.Frame, accounts ...proto.ID) { r.bus.Publish(f, proto.ID{}, accounts...) }

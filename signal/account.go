@@ -26,7 +26,7 @@ func (c *connection) told() uint64 {
 
 // notify tells every connection of an account that it changed.
 func (s *Server) notify(account proto.ID) {
-	s.Hints.Publish(account, &pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}})
+	s.Hints.Publish(&pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}}, account)
 }
 
 // notifyPeers tells those who see an account's profile and keys that these changed.
@@ -52,8 +52,7 @@ func (c *connection) changed(ctx context.Context, err error) (*pb.Frame, error) 
 
 // changes collects the present state of what changed since this connection was last told.
 func (c *connection) changes(ctx context.Context) (*pb.AccountChanges, error) {
-	after := c.told()
-	log, err := c.s.Store.Log(ctx, c.session.AccountID, after, logPage)
+	log, after, err := c.log(ctx, c.told())
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +70,28 @@ func (c *connection) changes(ctx context.Context) (*pb.AccountChanges, error) {
 		out.Version = e.Version
 	}
 	c.mu.Lock()
-	c.version = max(c.version, out.GetVersion())
+	if after > 0 {
+		c.version = max(c.version, out.GetVersion())
+	} else {
+		c.version = out.GetVersion()
+	}
 	c.mu.Unlock()
 	return out, nil
+}
+
+// log reads what changed after the version that the client knows, and says after which. A client that knows of more than
+// there is saw what an older copy of the database lacks: it is told everything.
+func (c *connection) log(ctx context.Context, known uint64) (log []store.LogEntry, after uint64, err error) {
+	log, err = c.s.Store.Log(ctx, c.session.AccountID, known, logPage)
+	if err != nil || len(log) > 0 || known == 0 {
+		return log, known, err
+	}
+	a, err := c.s.Store.Account(ctx, c.session.Account)
+	if err != nil || known <= a.Version {
+		return log, known, err
+	}
+	log, err = c.s.Store.Log(ctx, c.session.AccountID, 0, logPage)
+	return log, 0, err
 }
 
 func (c *connection) change(ctx context.Context, out *pb.AccountChanges, e store.LogEntry) error {

@@ -57,7 +57,7 @@ func (s *Server) askByLink(c *gin.Context) {
 		return
 	}
 	s.lookups.undo(address)
-	s.Hints.Publish(account, deviceAsksFrame(code, req.GetAsk()))
+	s.Hints.Publish(deviceAsksFrame(code, req.GetAsk()), account)
 	s.await(c)
 	c.Status(http.StatusNoContent)
 }

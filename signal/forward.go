@@ -78,7 +78,7 @@ func (c *connection) signalTo(ctx context.Context, q *pb.SignalTo) error {
 	if hidden || to == nil || to.session.Account != account || !to.greeted() {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_OFFLINE, "that device is not connected")
 	}
-	to.Hint(&pb.Frame{Kind: &pb.Frame_SignalFrom{SignalFrom: &pb.SignalFrom{
+	to.send(&pb.Frame{Kind: &pb.Frame_SignalFrom{SignalFrom: &pb.SignalFrom{
 		Account: c.session.Account.Bytes(), Device: c.session.Device.Bytes(), Signal: q.GetSignal(),
 	}}})
 	return nil

@@ -72,7 +72,9 @@ func (l *logs) String() string {
 // hints joins relay's bus and what signal asks for.
 type hints struct{ *bus.Local }
 
-func (h hints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, proto.ID{}) }
+func (h hints) Publish(f *pb.Frame, accounts ...proto.ID) {
+	h.Local.Publish(f, proto.ID{}, accounts...)
+}
 
 func (h hints) Subscribe(account, device proto.ID, sink signal.Sink) func() {
 	return h.Local.Subscribe(account, device, sink)

@@ -58,7 +58,7 @@ func (c *connection) welcome(ctx context.Context) (*pb.Welcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	servers, err := c.iceServers(ctx)
+	servers, err := c.iceServers()
 	if err != nil {
 		return nil, err
 	}
@@ -102,11 +102,11 @@ func (s *Server) seen(peer store.SeenPeer) *pb.Presence {
 }
 
 // greetOn sends the next frame of a greeting; false says that the connection is over.
-func (c *connection) greetOn(ctx context.Context, g greeting) bool {
+func (c *connection) greetOn(g *greeting) bool {
 	var f *pb.Frame
 	switch {
 	case g.states:
-		states, err := c.nextStates(ctx, &g)
+		states, err := c.nextStates(c.life, g)
 		if err != nil {
 			c.s.Logger.Debug("greeting", "error", err)
 			c.close(closeSlow, "come back and sync")
@@ -114,25 +114,25 @@ func (c *connection) greetOn(ctx context.Context, g greeting) bool {
 		}
 		f = &pb.Frame{Kind: &pb.Frame_AccountChanges{AccountChanges: &pb.AccountChanges{Conversations: states}}}
 	case len(g.peers) > 0:
-		f = &pb.Frame{Kind: &pb.Frame_Presences{Presences: &pb.Presences{Presences: c.nextPresences(&g)}}}
+		f = &pb.Frame{Kind: &pb.Frame_Presences{Presences: &pb.Presences{Presences: c.nextPresences(g)}}}
 	case len(g.asks) > 0:
 		f, g.asks = g.asks[0], g.asks[1:]
 	default:
 		return true
 	}
-	c.greet <- g // has room: after the reader's one greeting only the writer puts any there
+	c.greetLater(g)
 	b, err := gproto.Marshal(f)
-	return err == nil && c.writeBytes(b)
+	return err == nil && c.writeFrames([]outgoing{{frame: b}})
 }
 
 // iceServers makes credentials for the connection's device. They are made before it is asked whether the
 // session goes on: whatever ends it revokes those that were made until then.
-func (c *connection) iceServers(ctx context.Context) (*pb.IceServers, error) {
+func (c *connection) iceServers() (*pb.IceServers, error) {
 	if c.s.ICE == nil {
 		return &pb.IceServers{ExpiresMs: c.s.nowMS() + uint64(time.Hour.Milliseconds())}, nil
 	}
 	servers := c.s.ICE.Servers(c.session.Account, c.session.Device)
-	if !c.valid(ctx) {
+	if !c.valid() {
 		return nil, unauthenticated()
 	}
 	return servers, nil

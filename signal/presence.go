@@ -47,10 +47,7 @@ func (s *Server) presenceChanged(ctx context.Context, session *store.Session) {
 		s.Logger.Debug("presence", "error", err)
 		return
 	}
-	f := presenceFrame(s.presence(session.Account))
-	for _, peer := range peers {
-		s.Hints.Publish(peer, f)
-	}
+	s.Hints.Publish(presenceFrame(s.presence(session.Account)), peers...)
 }
 
 // introduce tells two who from now on see each other who of them is there.
@@ -60,7 +57,7 @@ func (s *Server) introduce(ctx context.Context, a, b proto.ID) {
 	}
 	for _, pair := range [][2]proto.ID{{a, b}, {b, a}} {
 		if p := s.presence(pair[1]); len(p.GetDevices()) > 0 { // when the other was seen last is not known here
-			s.Hints.Publish(pair[0], presenceFrame(p))
+			s.Hints.Publish(presenceFrame(p), pair[0])
 		}
 	}
 }
@@ -87,9 +84,9 @@ func (s *Server) part(a, b proto.ID) {
 
 // showOffline shows an account as offline to another, seen last then; 0: without saying when.
 func (s *Server) showOffline(to, account proto.ID, seenMS uint64) {
-	s.Hints.Publish(to, presenceFrame(&pb.Presence{
+	s.Hints.Publish(presenceFrame(&pb.Presence{
 		Account: account.Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE, LastSeenMs: seenMS,
-	}))
+	}), to)
 }
 
 func presenceFrame(p *pb.Presence) *pb.Frame {

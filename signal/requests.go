@@ -9,7 +9,7 @@ import (
 
 func okFrame() *pb.Frame { return &pb.Frame{Kind: &pb.Frame_Ok{Ok: &pb.Ok{}}} }
 
-// handle answers one frame: the table of everything a device may ask for.
+// handle answers one frame: the table of everything a device may ask for, but for posts (see connection.post).
 func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error) {
 	r := c.s.Conversations
 	switch k := f.GetKind().(type) {
@@ -21,11 +21,8 @@ func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error)
 		c.mu.Unlock()
 		return c.changed(ctx, nil)
 	case *pb.Frame_IceRequest:
-		servers, err := c.iceServers(ctx)
+		servers, err := c.iceServers()
 		return &pb.Frame{Kind: &pb.Frame_IceServers{IceServers: servers}}, err
-	case *pb.Frame_Post:
-		posted, err := r.Post(ctx, c.session, k.Post)
-		return &pb.Frame{Kind: &pb.Frame_Posted{Posted: posted}}, err
 	case *pb.Frame_Commit:
 		committed, err := r.Commit(ctx, c.session, k.Commit)
 		return &pb.Frame{Kind: &pb.Frame_Committed{Committed: committed}}, err

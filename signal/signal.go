@@ -24,7 +24,8 @@ import (
 // Conversations is what signal needs of the relay.
 type Conversations interface {
 	PrepareFirst(ctx context.Context, a, b proto.ID, p *pb.CommitPost, keys proto.Lookup) (*store.NewCommit, error)
-	Post(ctx context.Context, caller *store.Session, p *pb.Post) (*pb.Posted, error)
+	// Post calls answer once, for one caller in the order of the posts, when they are durable; answer does not block.
+	Post(ctx context.Context, caller *store.Session, p *pb.Post, answer func(*pb.Posted, error))
 	Commit(ctx context.Context, caller *store.Session, p *pb.CommitPost) (*pb.Committed, error)
 	Sync(ctx context.Context, caller *store.Session, q *pb.Sync) (*pb.Page, error)
 	Commits(ctx context.Context, caller *store.Session, q *pb.CommitsRequest) (*pb.Commits, error)
@@ -37,11 +38,14 @@ type Conversations interface {
 }
 
 // Sink takes hints for one connection without blocking.
-type Sink interface{ Hint(f *pb.Frame) bool }
+type Sink interface {
+	// Hint takes a frame and its encoding, which sinks share.
+	Hint(f *pb.Frame, encoded []byte) bool
+}
 
-// Hints reaches every connection of an account.
+// Hints reaches every connection of accounts.
 type Hints interface {
-	Publish(account proto.ID, f *pb.Frame)
+	Publish(f *pb.Frame, accounts ...proto.ID)
 	Subscribe(account, device proto.ID, sink Sink) (cancel func())
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/gorilla/websocket"
 	"golang.org/x/time/rate"
-	gproto "google.golang.org/protobuf/proto"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -34,44 +32,42 @@ const (
 
 const (
 	subprotocol = "parley.v1"
-	outFrames   = 256         // frames queued for a connection …
-	outBytes    = 4 << 20     // … and their bytes; a reader slower than that is cut off and syncs
+	postsAhead  = 8           // posts of a connection that are being stored; beyond that it is not read
 	closeWait   = time.Second // for the writer to let a close frame pass, and for the client to take it
 	drainBytes  = 16 << 20    // read and thrown away meanwhile, at most
 )
 
-// connection is one socket of a device. Its reader handles frames one at a time; its writer alone sends
-// messages; close may come from anywhere.
+// connection is one socket of a device. Its reader handles frames one at a time, but goes on while posts are being
+// stored. Its writer, which runs while there is something to write, alone sends messages. close may come from anywhere.
 type connection struct {
 	s        *Server
 	session  *store.Session
 	token    []byte // hash of the session's token
 	ws       *websocket.Conn
-	limit    *rate.Limiter // of this connection
-	budget   *rate.Limiter // of its account
-	forward  *candidates   // owned by the reader, as the next two
-	left     *greeting     // what does not fit into the Welcome that is being sent
-	welcomed bool
-	out      chan outgoing
-	dirty    chan struct{} // the account changed
-	greet    chan greeting // what is left of the greeting, for the writer
-	closed   chan struct{}
+	limit    *rate.Limiter   // of this connection
+	budget   *rate.Limiter   // of its account
+	life     context.Context //nolint:containedctx // ends when it is closed
+	end      context.CancelFunc
 	once     sync.Once
+	forward  *candidates // owned by the reader, as the next two
+	left     *greeting   // what does not fit into the Welcome that is being sent
+	welcomed bool
 
 	mu      sync.Mutex
-	queued  int // bytes in out
+	queue   []outgoing
+	queued  int       // bytes in queue
+	rest    *greeting // what is left of it, to be sent when queue is empty
+	dirty   bool      // the account changed
+	pingDue bool
+	pinger  *time.Timer
+	writing bool      // a writer runs
+	posting int       // posts that are being stored
+	stored  sync.Cond // one of them was
 	version uint64
 	ready   bool // Hello was answered
 	cut     bool // it is being closed: nothing more is queued
 	state   pb.PresenceState
-	closers sync.WaitGroup // of the close call for a slow reader; added to under mu while not cut
-}
-
-// outgoing is a frame to be written. With a code the connection closes after it.
-type outgoing struct {
-	frame  []byte
-	code   int
-	reason string
+	tasks   sync.WaitGroup // the writer, and the close call for a slow reader; added to under mu while not cut
 }
 
 var writeBuffers sync.Pool //nolint:gochecknoglobals // shared by all connections on purpose
@@ -108,12 +104,14 @@ func (s *Server) socket(c *gin.Context) {
 }
 
 func newConnection(s *Server, session *store.Session, token []byte, ws *websocket.Conn) *connection {
-	return &connection{
+	c := &connection{
 		s: s, session: session, token: token, ws: ws, forward: newCandidates(),
 		limit: rate.NewLimiter(framesPerSec, framesBurst), budget: s.budgets.of(session.Account, s.Clock()),
-		out: make(chan outgoing, outFrames), dirty: make(chan struct{}, 1), greet: make(chan greeting, 1), closed: make(chan struct{}),
 		state: pb.PresenceState_PRESENCE_STATE_ONLINE,
 	}
+	c.life, c.end = context.WithCancel(context.Background())
+	c.stored.L = &c.mu
+	return c
 }
 
 // close ends the connection with a code; what is queued is dropped. It returns after the close frame was
@@ -125,38 +123,28 @@ func (c *connection) close(code int, reason string) {
 		c.cut = true
 		_ = c.ws.NetConn().SetDeadline(time.Unix(1, 0)) // wakes reader and writer
 		c.mu.Unlock()
-		close(c.closed)
+		c.end()
 		c.s.Logger.Debug("socket closed", "code", code, "reason", reason, "device", hex.EncodeToString(c.session.Device[:]))
 	})
 }
 
-// finish writes a frame behind everything that is queued, then closes.
-func (c *connection) finish(f *pb.Frame, code int, reason string) {
-	if b, err := gproto.Marshal(f); err == nil {
-		c.enqueue(outgoing{frame: b, code: code, reason: reason})
-	}
-}
-
 func (c *connection) serve() {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	cancelHints := c.s.Hints.Subscribe(c.session.Account, c.session.Device, c)
 	defer cancelHints()
 	if c.s.hub.add(c) {
-		var writer sync.WaitGroup
-		writer.Go(func() { c.guard(func() { c.write(ctx) }); cancel() })
-		if c.valid(ctx) { // it may have ended between the handshake and hub.add
-			c.guard(func() { c.read(ctx) })
+		c.keepAlive()
+		if c.apart(c.valid) { // it may have ended between the handshake and hub.add
+			c.guard(c.read)
 		}
 		c.close(websocket.CloseNormalClosure, "")
+		c.pinger.Stop()
 		if c.s.hub.remove(c) && c.greeted() { // nobody heard of it before its hello
-			c.s.presenceChanged(context.WithoutCancel(ctx), c.session)
+			c.s.presenceChanged(context.WithoutCancel(c.life), c.session)
 		}
-		writer.Wait()
-		c.s.touch(context.WithoutCancel(ctx), c.session, c.session.LastAddress)
+		c.s.touch(context.WithoutCancel(c.life), c.session, c.session.LastAddress)
 	}
 	c.close(closeRestart, restarting)
-	c.closers.Wait()
+	c.tasks.Wait()
 	c.drain()
 }
 
@@ -172,8 +160,8 @@ func (c *connection) guard(loop func()) {
 }
 
 // valid closes the connection if its session has ended, and says whether it goes on.
-func (c *connection) valid(ctx context.Context) bool {
-	_, err := c.s.Store.SessionByToken(ctx, c.token)
+func (c *connection) valid() bool {
+	_, err := c.s.Store.SessionByToken(c.life, c.token)
 	if errors.Is(err, store.ErrNotFound) {
 		c.close(closeSignedOut, "the session is over")
 		return false
@@ -204,7 +192,7 @@ func (c *connection) listen() {
 	}
 }
 
-func (c *connection) read(ctx context.Context) {
+func (c *connection) read() {
 	c.ws.SetReadLimit(proto.MaxFirstFrame)
 	c.ws.SetPongHandler(func(string) error { c.listen(); return nil })
 	c.mu.Lock()
@@ -221,12 +209,24 @@ func (c *connection) read(ctx context.Context) {
 			c.close(closeFlood, "too many frames")
 			return
 		}
-		if kind != websocket.BinaryMessage || !c.take(ctx, b) {
+		if kind != websocket.BinaryMessage || !c.apart(func() bool { return c.take(c.life, b) }) {
 			c.close(closeMalformed, "not a frame, or not hello first")
 			return
 		}
 		c.listen()
 	}
+}
+
+// apart runs fn in a goroutine of its own and waits for it. The reader would keep the deep stack that the database takes
+// for as long as it waits for the next frame: most of what an idle connection costs.
+func (c *connection) apart(fn func() bool) (ok bool) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.guard(func() { ok = fn() })
+	}()
+	<-done
+	return ok
 }
 
 // take handles the bytes of one frame; false says that no client of this protocol sends them.
@@ -235,19 +235,53 @@ func (c *connection) take(ctx context.Context, b []byte) bool {
 	if proto.Unmarshal(b, f) != nil || f.GetHello() == nil && !c.greeted() {
 		return false
 	}
+	if p := f.GetPost(); p != nil {
+		c.post(ctx, f.GetRequest(), p)
+		return true
+	}
+	c.awaitPosts(0) // what was posted before is answered before, and seen by what comes now
 	answer, err := c.handle(ctx, f)
-	if err != nil {
-		answer = &pb.Frame{Kind: &pb.Frame_Error{Error: c.s.public(err).ToProto()}}
-	}
-	if answer != nil && f.GetRequest() != 0 {
-		answer.Request = f.GetRequest()
-		c.send(answer)
-	}
+	c.respond(f.GetRequest(), answer, err)
 	if c.left != nil { // behind Welcome
-		c.greet <- *c.left
+		c.greetLater(c.left)
 		c.left = nil
 	}
 	return true
+}
+
+// post hands envelopes to the relay. The next frame is read while they are being stored.
+func (c *connection) post(ctx context.Context, request uint64, p *pb.Post) {
+	c.awaitPosts(postsAhead - 1)
+	c.mu.Lock()
+	c.posting++
+	c.mu.Unlock()
+	c.s.Conversations.Post(ctx, c.session, p, func(posted *pb.Posted, err error) {
+		c.respond(request, &pb.Frame{Kind: &pb.Frame_Posted{Posted: posted}}, err)
+		c.mu.Lock()
+		c.posting--
+		c.mu.Unlock()
+		c.stored.Signal()
+	})
+}
+
+// awaitPosts waits until at most n posts are being stored. Only the reader calls it.
+func (c *connection) awaitPosts(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.posting > n {
+		c.stored.Wait()
+	}
+}
+
+// respond queues the answer to a request that wants one.
+func (c *connection) respond(request uint64, answer *pb.Frame, err error) {
+	if err != nil {
+		answer = &pb.Frame{Kind: &pb.Frame_Error{Error: c.s.public(err).ToProto()}}
+	}
+	if answer != nil && request != 0 {
+		answer.Request = request
+		c.send(answer)
+	}
 }
 
 func (c *connection) greeted() bool {
@@ -256,104 +290,10 @@ func (c *connection) greeted() bool {
 	return c.ready
 }
 
-// Hint queues a frame that the server sends on its own account.
-func (c *connection) Hint(f *pb.Frame) bool {
-	if !c.greeted() {
-		return true // Welcome will tell
-	}
-	if f.GetAccountSync() != nil {
-		select {
-		case c.dirty <- struct{}{}:
-		default:
-		}
-		return true
-	}
-	return c.send(f)
-}
-
-// send queues a frame; a connection that takes too little is closed.
-func (c *connection) send(f *pb.Frame) bool {
-	b, err := gproto.Marshal(f)
-	return err == nil && c.enqueue(outgoing{frame: b})
-}
-
-func (c *connection) enqueue(o outgoing) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cut {
-		return false
-	}
-	if c.queued+len(o.frame) <= outBytes {
-		select {
-		case c.out <- o:
-			c.queued += len(o.frame)
-			return true
-		default:
-		}
-	}
-	c.cut = true
-	c.closers.Go(func() { c.close(closeSlow, "too slow: come back and sync") })
-	return false
-}
-
-func (c *connection) write(ctx context.Context) {
-	every := c.s.Timing.Ping
-	ping := time.NewTicker(every*4/5 + rand.N(every*2/5+1)) //nolint:gosec // jitter
-	defer ping.Stop()
-	for {
-		select {
-		case o := <-c.out:
-			if !c.writeFrame(o) {
-				return
-			}
-		case <-c.dirty:
-			c.push(ctx)
-		case g := <-c.greet:
-			if !c.greetOn(ctx, g) {
-				return
-			}
-		case <-ping.C:
-			if !c.valid(ctx) {
-				return
-			}
-			c.stillHere(ctx)
-			if c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(c.s.Timing.Write)) != nil {
-				c.close(closeSlow, "too slow")
-				return
-			}
-		case <-c.closed:
-			return
-		}
-	}
-}
-
-// writeFrame writes a frame; false says that the connection is over.
-func (c *connection) writeFrame(o outgoing) bool {
-	c.mu.Lock()
-	c.queued -= len(o.frame)
-	c.mu.Unlock()
-	if !c.writeBytes(o.frame) {
-		return false
-	}
-	if o.code != 0 {
-		c.close(o.code, o.reason)
-	}
-	return o.code == 0
-}
-
-func (c *connection) writeBytes(frame []byte) bool {
-	_ = c.ws.SetWriteDeadline(time.Now().Add(c.s.Timing.Write))
-	if c.ws.WriteMessage(websocket.BinaryMessage, frame) != nil {
-		c.close(closeSlow, "too slow")
-		return false
-	}
-	return true
-}
-
 // push tells the client what changed in its account, if it has not heard of it.
-func (c *connection) push(ctx context.Context) {
+func (c *connection) push() {
 	before := c.told()
-	changes, err := c.changes(ctx)
+	changes, err := c.changes(c.life)
 	if err != nil {
 		c.s.Logger.Debug("account changes", "error", err)
 		return

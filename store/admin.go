@@ -144,7 +144,7 @@ func (s *Store) AdminStats(ctx context.Context) (*pb.AdminStats, error) {
 		return nil, err
 	}
 	out.Messages -= min(commits, out.GetMessages()) // they have numbers in the same table
-	out.DatabaseBytes, err = s.dialect.size(ctx, s.read)
+	out.DatabaseBytes, err = s.dialect.size(ctx, s.read.db)
 	return out, wrap("size of the database", err)
 }
 

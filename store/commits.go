@@ -167,7 +167,7 @@ func (w *writeTx) insertEvent(id, signer int64, n *NewCommit) error {
 	w.s.heads.forget(id)
 	c := n.Commit
 	n.Seq, n.RelayMS, n.Held = h.seq+1, w.s.nowMS(), h.held
-	_, err = w.exec("INSERT INTO messages ("+messageColumns+") VALUES "+messageValues, place(id, n.Seq), id, signer, 0, c.Hash[:16], typeCommit,
+	_, err = w.exec(insertMessage, place(id, n.Seq), id, signer, 0, c.Hash[:16], typeCommit,
 		c.GetNumber(), 0, 0, h.counted, who.counted, nil, nil, nil, c.Hash[:], nil, nil, nil, n.RelayMS, 0)
 	if err != nil {
 		return fmt.Errorf("insert event: %w", err)

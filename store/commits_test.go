@@ -130,7 +130,7 @@ func testJoin(t *testing.T, open opener) {
 	group := anna.NewGroup()
 	link := storetest.NewLink(2, 1000)
 	group.Store(anna, group.SetLink(anna, link, anna))
-	ok(t, s.Posts(ctx, []*store.Post{anna.Post(group, anna.Text(group, "before"))}, nil))
+	ok(t, storetest.Posts(ctx, s, []*store.Post{anna.Post(group, anna.Text(group, "before"))}))
 
 	late := carla.Prepare(group.Chain.Clone(), group.Join(carla, link, anna))
 	n := group.Store(berta, group.Join(berta, link, anna))
@@ -149,7 +149,7 @@ func testJoin(t *testing.T, open opener) {
 	found, _ := logged(t, s, berta, 0, store.LogConversation, group.Public[:])
 	equal(t, "the joiner's devices hear of it", found, true)
 	post := []*store.Post{berta.Post(group, berta.Text(group, "hi"))}
-	ok(t, s.Posts(ctx, post, nil))
+	ok(t, storetest.Posts(ctx, s, post))
 	ok(t, post[0].Err)
 }
 

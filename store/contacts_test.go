@@ -114,13 +114,13 @@ func testClosedPairs(t *testing.T, open opener) {
 	a, b := anna.Session.AccountID, berta.Session.AccountID
 	pair := storetest.Befriend(anna, berta)
 	before := []*store.Post{anna.Post(pair, anna.Text(pair, "one")), berta.Post(pair, berta.Text(pair, "two"))}
-	ok(t, s.Posts(ctx, before, nil))
+	ok(t, storetest.Posts(ctx, s, before))
 	rekey := anna.Prepare(pair.Chain.Clone(), pair.Rekey(anna, anna, berta)) // authorised before, arrives after
 
 	berta.Remove(anna)
 	for _, p := range []*storetest.Person{anna, berta} {
 		post := []*store.Post{p.Post(pair, p.Text(pair, "three"))}
-		ok(t, s.Posts(ctx, post, nil))
+		ok(t, storetest.Posts(ctx, s, post))
 		refused(t, post[0].Err, codeNotFound)
 		_, err := s.ConversationOf(ctx, p.Session.AccountID, pair.Public)
 		equal(t, "a closed pair", errors.Is(err, store.ErrNotFound), true)
@@ -145,11 +145,11 @@ func testClosedPairs(t *testing.T, open opener) {
 	ok(t, err)
 	equal(t, "its events", len(page), 3)
 	post := []*store.Post{anna.Post(pair, anna.Text(pair, "four"))}
-	ok(t, s.Posts(ctx, post, nil))
+	ok(t, storetest.Posts(ctx, s, post))
 	refused(t, post[0].Err, codeNeedsEpoch)
 	again.Store(anna, again.Rekey(anna, anna, berta))
 	post = []*store.Post{anna.Post(again, anna.Text(again, "four"))}
-	ok(t, s.Posts(ctx, post, nil))
+	ok(t, storetest.Posts(ctx, s, post))
 	ok(t, post[0].Err)
 	equal(t, "its number", post[0].Seq, 5)
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // opener opens an empty store with a clock; the test closes it.
-type opener func(t *testing.T, clock *clock) *store.Store
+type opener func(t testing.TB, clock *clock) *store.Store
 
 // contract is what every database has to do.
 func contract(t *testing.T, open opener) {
@@ -77,12 +77,12 @@ func contract(t *testing.T, open opener) {
 
 func TestSQLite(t *testing.T) { contract(t, openSQLite) }
 
-func openSQLite(t *testing.T, clock *clock) *store.Store {
+func openSQLite(t testing.TB, clock *clock) *store.Store {
 	t.Helper()
 	return openFile(t, filepath.Join(t.TempDir(), "parley.db"), clock)
 }
 
-func openFile(t *testing.T, path string, clock *clock) *store.Store {
+func openFile(t testing.TB, path string, clock *clock) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Config{Path: path, Clock: clock.Now})
 	if err != nil {
@@ -116,7 +116,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-func ok(t *testing.T, err error) {
+func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

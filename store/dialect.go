@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"io"
 
 	"github.com/pressly/goose/v3"
 )
@@ -10,6 +11,9 @@ import (
 // dialect is what a database says in its own words. All other statements are shared: they keep to what
 // SQLite and MySQL understand alike (no RETURNING, no ON CONFLICT, no scalar MAX, no partial indexes).
 type dialect interface {
+	// lock keeps other processes, and other Stores of this one, away from the database until it is closed: heads of
+	// conversations are cached by the one writer, and two would give out the same numbers.
+	lock(ctx context.Context, address string) (io.Closer, error)
 	// open opens the database at a path or address: db for the writer, with one connection that commits
 	// durably, and read for everybody else.
 	open(address string) (db, read *sql.DB, err error)

@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Operation is one operation of the writer.
 type Operation struct{ w *writeTx }
@@ -29,8 +32,28 @@ func SeekingQueries() map[string][]any {
 		"SELECT p.public_id" + presencePeers: {1, 4},
 		pageQuery + "ASC LIMIT ?":            {1, 1, 2, 1, 1, 1, 10},
 		pageQuery + "DESC LIMIT ?":           {1, 1, 2, 1, 1, 1, 10},
+		knownQuery:                           {[]byte{1}, 1, 1},
 	}
 }
 
 // Queued is how many operations wait for the writer.
 func (s *Store) Queued() int { return len(s.queue) }
+
+// Heads is how many conversations' heads are cached.
+func (s *Store) Heads(ctx context.Context) (n int, err error) {
+	err = s.write(ctx, func(w *writeTx) error { n = len(w.s.heads.byID); return nil })
+	return n, err
+}
+
+// Spoil runs an operation that changes a conversation's epoch, looks at its head, and fails.
+func (s *Store) Spoil(ctx context.Context, conversation int64) error {
+	return s.write(ctx, func(w *writeTx) error {
+		if _, err := w.exec("UPDATE conversations SET epoch = 99 WHERE id = ?", conversation); err != nil {
+			return err
+		}
+		if _, err := w.head(conversation); err != nil {
+			return err
+		}
+		return errors.New("spoiled")
+	})
+}

@@ -25,9 +25,11 @@ type sender struct {
 	counted uint64
 }
 
-// heads caches the heads of conversations that are written to. A group that fails clears it.
+// heads caches the heads of conversations that are written to. A group that fails clears it; an operation that
+// fails only what it has read itself, or anybody could make the writer read everything again.
 type heads struct {
 	byID map[int64]*head
+	read []int64 // by the running operation
 }
 
 const maxHeads = 50_000
@@ -36,6 +38,15 @@ func newHeads() *heads { return &heads{byID: make(map[int64]*head)} }
 
 func (h *heads) clear()                    { clear(h.byID) }
 func (h *heads) forget(conversation int64) { delete(h.byID, conversation) }
+
+// begin marks the beginning of an operation, for undo.
+func (h *heads) begin() { h.read = h.read[:0] }
+
+func (h *heads) undo() {
+	for _, conversation := range h.read {
+		h.forget(conversation)
+	}
+}
 
 func (w *writeTx) head(conversation int64) (*head, error) {
 	if h, ok := w.s.heads.byID[conversation]; ok {
@@ -66,6 +77,7 @@ func (w *writeTx) head(conversation int64) (*head, error) {
 		w.s.heads.clear()
 	}
 	w.s.heads.byID[conversation] = h
+	w.s.heads.read = append(w.s.heads.read, conversation)
 	return h, nil
 }
 

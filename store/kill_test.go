@@ -43,7 +43,7 @@ func becomeChild() {
 				for i := range batch {
 					batch[i] = anyPost(to)
 				}
-				if err := s.Posts(context.Background(), batch, nil); err != nil {
+				if err := storetest.Posts(context.Background(), s, batch); err != nil {
 					panic(err)
 				}
 				for _, p := range batch {
@@ -138,7 +138,7 @@ func checkStored(t *testing.T, path string, to store.Post, acknowledged map[stri
 			p := anyPost(to)
 			p.ID = storetest.Must(proto.ParseID(id))
 			p.Hash = p.ID.Bytes()
-			ok(t, s.Posts(t.Context(), []*store.Post{p}, nil))
+			ok(t, storetest.Posts(t.Context(), s, []*store.Post{p}))
 			equal(t, "it is known", p.Known && p.Seq == seq, true)
 		}
 	}

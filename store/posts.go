@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -38,56 +37,64 @@ type Post struct {
 	Err     error
 }
 
-// Posts stores envelopes durably, each on its own merits: afterwards every Post has Seq and RelayMS, or
-// Err (a *proto.Error for what the sender has to act on). The returned error means that none is stored.
-// stored is called once they are, in the order of the numbers among all that is stored (see writeTx.after),
-// perhaps after Posts has returned.
-func (s *Store) Posts(ctx context.Context, posts []*Post, stored func()) error {
-	return s.enqueue(&operation{ctx: ctx, posts: posts, stored: stored, result: make(chan error, 1)})
+// Posts hands envelopes to the writer, each on its own merits. It waits only while the writer's queue is full;
+// an error means that it did not take them. done is called when they are durable: every Post then has Seq and
+// RelayMS, or Err (a *proto.Error for what the sender has to act on). With an error none is stored. It is called
+// in the order of the numbers among all that is stored, and must not wait for anything (see writeTx.after).
+func (s *Store) Posts(ctx context.Context, posts []*Post, done func(error)) error {
+	return s.enqueue(&operation{ctx: ctx, posts: posts, done: done})
 }
 
 const (
 	messageColumns = `place, conversation_id, account_id, device_id, id, type, epoch, counter, kind, counted, sender_counted,
 		header, ciphertext, signature, hash, ciphertext_hash, replaces_device, replaces_id, relay_ms, node`
-	messageValues = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	insertRows    = 100 // rows per INSERT: 2,000 parameters, far below every limit
+	insertMessage = "INSERT INTO messages (" + messageColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-// postAll stores the posts of a group: optimistically all at once, one by one if an id is not new.
+// postAll stores the posts of a group, each with a prepared INSERT of one row. For SQLite that is as fast as many rows in one
+// statement, which would have to be undone as a whole, and copy every page it touches for that, when one id is not new.
 func (w *writeTx) postAll(posts []*Post) error {
-	if _, err := w.exec("SAVEPOINT posts"); err != nil {
-		return fmt.Errorf("savepoint: %w", err)
-	}
-	err := w.postBatch(posts)
-	if err == nil {
-		_, err = w.exec("RELEASE SAVEPOINT posts")
-		return wrap("release", err)
-	}
-	if !w.s.dialect.taken(err, "") {
-		return err
-	}
-	w.s.heads.clear()
-	if _, err := w.exec("ROLLBACK TO SAVEPOINT posts"); err != nil {
-		return fmt.Errorf("roll back: %w", err)
-	}
-	if _, err := w.exec("RELEASE SAVEPOINT posts"); err != nil {
-		return fmt.Errorf("release: %w", err)
-	}
+	now := w.s.nowMS()
 	for _, p := range posts {
-		p.Seq, p.RelayMS, p.Known, p.Err = 0, 0, false, nil
-		known, err := w.known(p)
+		h, who, err := w.admit(p)
 		if err != nil {
 			return err
 		}
-		if known {
+		if p.Err != nil || p.Known {
 			continue
 		}
-		if err := w.postBatch([]*Post{p}); err != nil {
-			return err
+		counted := uint64(0)
+		if p.Counts {
+			counted = 1
+		}
+		_, err = w.run(insertMessage, place(p.Conversation, h.seq+1), p.Conversation, p.Account, p.Device, p.ID[:], typeEnvelope,
+			p.Epoch, p.Counter, p.Kind, h.counted+counted, who.counted+counted, p.Header, p.Ciphertext, p.Signature, p.Hash, p.CiphertextHash,
+			p.ReplacesDevice, p.ReplacesID, now, p.Node)
+		if w.s.dialect.taken(err, "") {
+			err = w.repeated(p, err)
+		} else if err == nil {
+			h.seq++
+			h.counted += counted
+			who.counted += counted
+			p.Seq, p.RelayMS, p.Held = h.seq, now, h.held
+		}
+		if err != nil {
+			return fmt.Errorf("insert message: %w", err)
 		}
 	}
 	return nil
 }
+
+// repeated answers a post whose id was taken when it was inserted.
+func (w *writeTx) repeated(p *Post, taken error) error {
+	known, err := w.known(p)
+	if err == nil && !known {
+		err = taken // not the id but the place: what is cached of the conversation is wrong
+	}
+	return err
+}
+
+const knownQuery = "SELECT place, relay_ms, hash FROM messages WHERE id = ? AND device_id = ? AND conversation_id = ?"
 
 // known answers a post whose id is there already: the same envelope gets its first answer again.
 func (w *writeTx) known(p *Post) (bool, error) {
@@ -95,8 +102,7 @@ func (w *writeTx) known(p *Post) (bool, error) {
 		at, relayMS int64
 		hash        []byte
 	)
-	err := w.row("SELECT place, relay_ms, hash FROM messages WHERE conversation_id = ? AND device_id = ? AND id = ?",
-		p.Conversation, p.Device, p.ID[:]).Scan(&at, &relayMS, &hash)
+	err := w.row(knownQuery, p.ID[:], p.Device, p.Conversation).Scan(&at, &relayMS, &hash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -109,45 +115,6 @@ func (w *writeTx) known(p *Post) (bool, error) {
 	}
 	p.Seq, p.RelayMS, p.Known = seqOf(at), relayMS, true
 	return true, nil
-}
-
-func (w *writeTx) postBatch(posts []*Post) error {
-	now := w.s.nowMS()
-	args := make([]any, 0, min(len(posts), insertRows)*20)
-	rows := 0
-	flush := func() error {
-		if rows == 0 {
-			return nil
-		}
-		query := "INSERT INTO messages (" + messageColumns + ") VALUES " + strings.TrimSuffix(strings.Repeat(messageValues+",", rows), ",")
-		_, err := w.exec(query, args...)
-		args, rows = args[:0], 0
-		return err
-	}
-	for _, p := range posts {
-		h, who, err := w.admit(p)
-		if err != nil {
-			return err
-		}
-		if p.Err != nil || p.Known {
-			continue
-		}
-		h.seq++
-		if p.Counts {
-			h.counted++
-			who.counted++
-		}
-		p.Seq, p.RelayMS, p.Held = h.seq, now, h.held
-		args = append(args, place(p.Conversation, p.Seq), p.Conversation, p.Account, p.Device, p.ID[:], typeEnvelope, p.Epoch, p.Counter,
-			p.Kind, h.counted, who.counted, p.Header, p.Ciphertext, p.Signature, p.Hash, p.CiphertextHash, p.ReplacesDevice, p.ReplacesID,
-			now, p.Node)
-		if rows++; rows == insertRows {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
 }
 
 // admit checks, inside the posting transaction, what may have changed since the relay looked. It sets Err,

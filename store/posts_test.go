@@ -33,7 +33,7 @@ func post(t *testing.T, s *store.Store, by *storetest.Person, c *storetest.Conve
 	for i, e := range all {
 		posts[i] = by.Post(c, e)
 	}
-	ok(t, s.Posts(t.Context(), posts, nil))
+	ok(t, storetest.Posts(t.Context(), s, posts))
 	return posts
 }
 
@@ -141,7 +141,7 @@ func testBadPost(t *testing.T, open opener) {
 		anna.Post(pair, anna.Text(pair, "a")), berta.Post(pair, known), berta.Post(pair, berta.Envelope(stale, "b")),
 		berta.Post(pair, berta.Envelope(h, "conflict")), stranger.Post(pair, stranger.Text(pair, "c")), anna.Post(pair, anna.Text(pair, "d")),
 	}
-	ok(t, s.Posts(t.Context(), batch, nil))
+	ok(t, storetest.Posts(t.Context(), s, batch))
 	want := []struct {
 		seq  uint64
 		code pb.ErrorCode
@@ -170,7 +170,7 @@ func testPostsAtOnce(t *testing.T, open opener) {
 			for i := range posts {
 				p := who.Post(pair, device.Envelope(who.HeaderBy(device, pair, pb.Kind_KIND_MESSAGE), fmt.Sprint(i)))
 				p.Device = device.Session.DeviceID
-				if err := s.Posts(context.Background(), []*store.Post{p}, nil); err != nil || p.Err != nil {
+				if err := storetest.Posts(context.Background(), s, []*store.Post{p}); err != nil || p.Err != nil {
 					t.Error(err, p.Err)
 					return
 				}
@@ -271,12 +271,10 @@ func testToldInOrder(t *testing.T, open opener) {
 		told []uint64
 		all  sync.WaitGroup
 	)
-	tell := func(seq func() uint64) func() {
-		return func() {
-			mu.Lock()
-			defer mu.Unlock()
-			told = append(told, seq())
-		}
+	tell := func(seq uint64) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, seq)
 	}
 	const posters, each = 4, 25
 	for i := range posters {
@@ -285,15 +283,18 @@ func testToldInOrder(t *testing.T, open opener) {
 		all.Go(func() {
 			for range each {
 				p := who.Post(pair, device.Envelope(who.HeaderBy(device, pair, pb.Kind_KIND_MESSAGE), "x"))
-				if err := s.Posts(context.Background(), []*store.Post{p}, tell(func() uint64 { return p.Seq })); err != nil || p.Err != nil {
-					t.Error(err, p.Err)
-				}
+				ok(t, s.Posts(context.Background(), []*store.Post{p}, func(err error) {
+					if err != nil || p.Err != nil {
+						t.Error(err, p.Err)
+					}
+					tell(p.Seq)
+				}))
 			}
 		})
 	}
 	all.Wait()
 	n := anna.Prepare(pair.Chain, pair.Rekey(anna, anna, berta))
-	n.Stored = tell(func() uint64 { return n.Seq })
+	n.Stored = func() { tell(n.Seq) }
 	ok(t, s.Commit(t.Context(), n))
 	refused(t, s.Commit(t.Context(), n), codeStaleHead) // not told of
 	ok(t, s.Close())
@@ -313,7 +314,7 @@ func testClosing(t *testing.T, open opener) {
 	}
 	answers := make(chan error, posters)
 	for _, p := range posts {
-		go func() { answers <- s.Posts(context.Background(), []*store.Post{p}, nil) }()
+		go func() { answers <- storetest.Posts(context.Background(), s, []*store.Post{p}) }()
 	}
 	ok(t, s.Close())
 	done := 0
@@ -331,7 +332,7 @@ func testClosing(t *testing.T, open opener) {
 	equal(t, "posts that were answered as stored", done, taken)
 	ok(t, s.Close())
 	for _, err := range []error{
-		s.Posts(t.Context(), posts[:1], nil), s.SetNickname(t.Context(), anna.Session.AccountID, "late"),
+		storetest.Posts(t.Context(), s, posts[:1]), s.SetNickname(t.Context(), anna.Session.AccountID, "late"),
 	} {
 		if err == nil {
 			t.Error("a closed store takes what is written")

@@ -18,13 +18,21 @@ import (
 // (synchronous=FULL).
 type sqlite struct{}
 
-const readers = 4 // connections for reading; WAL lets them run beside the writer
+const (
+	readers = 4 // connections for reading; WAL lets them run beside the writer
+
+	// checkpointPages is how long the write-ahead log grows, in pages of 4 KiB, before it is written back. Pages that change
+	// again and again are then written back once; at SQLite's 1,000 that is after every group under load.
+	checkpointPages = 8192
+)
 
 func (sqlite) open(path string) (db, read *sql.DB, err error) {
 	if err := touch(path); err != nil {
 		return nil, nil, err
 	}
-	db, err = sql.Open("sqlite", dsn(path, url.Values{"_pragma": {"synchronous(FULL)"}, "_txlock": {"immediate"}}))
+	db, err = sql.Open("sqlite", dsn(path, url.Values{
+		"_pragma": {"synchronous(FULL)", fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages)}, "_txlock": {"immediate"},
+	}))
 	if err != nil {
 		return nil, nil, fmt.Errorf("writer: %w", err)
 	}

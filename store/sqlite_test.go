@@ -132,7 +132,7 @@ func TestFull(t *testing.T) {
 	var lost []*pb.Envelope
 	for range 8 {
 		e := anna.Text(pair, large)
-		err := s.Posts(ctx, []*store.Post{anna.Post(pair, e)}, func() { t.Error("told of what is not stored") })
+		err := storetest.Posts(ctx, s, []*store.Post{anna.Post(pair, e)})
 		if err != nil {
 			refused(t, err, codeStoreFull)
 			known, _ := proto.AsError(err)
@@ -201,7 +201,9 @@ func TestTransactionEnded(t *testing.T) {
 // TestFailedOperation: an operation that fails undoes what it did and nothing else, and what is cached of it.
 func TestFailedOperation(t *testing.T) {
 	_, s, anna, _, pair := pairOf(t, openSQLite)
-	post(t, s, anna, pair, anna.Text(pair, "one"))
+	equal(t, "its error", s.Spoil(t.Context(), pair.ID) != nil, true)
+	first := post(t, s, anna, pair, anna.Text(pair, "one"))[0]
+	ok(t, first.Err)
 	err := s.InOperation(t.Context(), func(o store.Operation) error {
 		o.After(func() { t.Error("told of what failed") })
 		return errors.Join(o.Exec("UPDATE accounts SET nickname = 'x'"), errors.New("no"))
@@ -210,6 +212,9 @@ func TestFailedOperation(t *testing.T) {
 	a, err := s.Account(t.Context(), anna.ID)
 	ok(t, err)
 	equal(t, "the nickname", a.Nickname, "Nick anna")
+	heads, err := s.Heads(t.Context())
+	ok(t, err)
+	equal(t, "conversations still cached", heads, 1) // who fails on purpose does not slow others down
 	equal(t, "the next number", post(t, s, anna, pair, anna.Text(pair, "two"))[0].Seq, 3)
 	ok(t, s.Close())
 }

@@ -12,6 +12,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -41,25 +42,27 @@ type Store struct {
 	dialect dialect
 	clock   func() time.Time
 	logger  *slog.Logger
-	read    *sql.DB
-	db      *sql.DB  // one connection, used by the writer only
+	read    *reader
+	db      *sql.DB // one connection, used by the writer only
+	lock    io.Closer
 	server  proto.ID // see ServerID
 
 	queue   chan *operation
-	stop    chan struct{} // closed by Close
-	stopped chan struct{} // closed when nothing is written any more
 	told    chan []func() // from the writer to tellLoop; closed by the writer
 	done    sync.WaitGroup
 	once    sync.Once
+	closing sync.RWMutex // read-locked while something is put into queue
+	closed  bool         // with queue; guarded by closing
 
-	heads *heads // owned by the writer
+	heads    *heads               // owned by the writer
+	prepared map[string]*sql.Stmt // likewise; on db, by their text
 
 	idsMu sync.RWMutex
 	ids   map[idKey]int64
 }
 
 // Open opens or creates the database (mode 0600), brings its schema up to date and starts the writer.
-// It fails with what to do when the file cannot be written or comes from a newer program.
+// It fails with what to do when the file cannot be written, is open elsewhere or comes from a newer program.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -68,6 +71,25 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	var speaks dialect = sqlite{}
+	held, err := speaks.lock(ctx, cfg.Path)
+	if err != nil {
+		return nil, fmt.Errorf("database %s: %w", cfg.Path, err)
+	}
+	s, err := open(ctx, speaks, cfg)
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	s.lock = held
+	s.done.Go(s.writeLoop)
+	s.done.Go(s.tellLoop)
+	if err := s.loadServerID(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// open opens the connections of a database that this process owns.
+func open(ctx context.Context, speaks dialect, cfg Config) (*Store, error) {
 	db, read, err := speaks.open(cfg.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -75,17 +97,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := migrate(ctx, speaks, db); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", cfg.Path, err), db.Close(), read.Close())
 	}
-	s := &Store{
-		dialect: speaks, clock: cfg.Clock, logger: cfg.Logger, read: read, db: db,
-		queue: make(chan *operation, queueSize), stop: make(chan struct{}), stopped: make(chan struct{}),
-		told: make(chan []func(), toldSize), heads: newHeads(), ids: make(map[idKey]int64),
-	}
-	s.done.Go(s.writeLoop)
-	s.done.Go(s.tellLoop)
-	if err := s.loadServerID(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return &Store{
+		dialect: speaks, clock: cfg.Clock, logger: cfg.Logger, read: newReader(read), db: db,
+		queue: make(chan *operation, queueSize), told: make(chan []func(), toldSize), heads: newHeads(),
+		prepared: make(map[string]*sql.Stmt), ids: make(map[idKey]int64),
+	}, nil
 }
 
 func migrate(ctx context.Context, d dialect, db *sql.DB) error {
@@ -116,9 +132,12 @@ func migrate(ctx context.Context, d dialect, db *sql.DB) error {
 func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
-		close(s.stop)
+		s.closing.Lock()
+		s.closed = true
+		close(s.queue)
+		s.closing.Unlock()
 		s.done.Wait()
-		err = errors.Join(s.read.Close(), s.db.Close())
+		err = errors.Join(s.read.Close(), closeAll(s.prepared), s.db.Close(), s.lock.Close())
 	})
 	return err
 }

@@ -62,7 +62,7 @@ func TestUpgrade(t *testing.T) {
 
 	next := anyPost(store.Post{Conversation: pair.ID, Account: anna.AccountID, Device: anna.DeviceID})
 	next.Epoch = 2
-	ok(t, s.Posts(ctx, []*store.Post{next}, nil))
+	ok(t, storetest.Posts(ctx, s, []*store.Post{next}))
 	ok(t, next.Err)
 	equal(t, "the next number", next.Seq, 8)
 }

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	queueSize = 1024 // operations waiting for the writer; callers wait while it is full
-	groupSize = 512  // operations committed together at most
+	queueSize = 2048 // operations waiting for the writer; callers wait while it is full
+	groupSize = 2048 // posts and other operations committed together, but for those of the last one
 	toldSize  = 4    // groups whose callers are being told; the writer waits while it is full
 )
 
@@ -17,41 +17,35 @@ const (
 type operation struct {
 	ctx    context.Context //nolint:containedctx // of the caller that waits
 	fn     func(*writeTx) error
+	result chan error // of fn
 	posts  []*Post
-	stored func() // after posts are durable; see writeTx.after
-	result chan error
+	done   func(error) // of posts
 }
+
+func (op *operation) size() int { return max(1, len(op.posts)) }
 
 // write runs fn in the writer's next group. When it returns nil, what fn wrote is durable; otherwise
 // nothing of it is kept.
 func (s *Store) write(ctx context.Context, fn func(*writeTx) error) error {
-	return s.enqueue(&operation{ctx: ctx, fn: fn, result: make(chan error, 1)})
+	op := &operation{ctx: ctx, fn: fn, result: make(chan error, 1)}
+	if err := s.enqueue(op); err != nil {
+		return err
+	}
+	return <-op.result // even if the caller gives up meanwhile: it may be carried out
 }
 
+// enqueue hands an operation to the writer, which then settles it, also while the store is being closed.
 func (s *Store) enqueue(op *operation) error {
-	select {
-	case <-s.stop:
+	s.closing.RLock()
+	defer s.closing.RUnlock()
+	if s.closed {
 		return errClosed
-	default:
 	}
 	select {
 	case s.queue <- op:
+		return nil
 	case <-op.ctx.Done():
 		return op.ctx.Err() //nolint:wrapcheck // the caller's own
-	case <-s.stop:
-		return errClosed
-	}
-	// From here on the operation may be carried out: its outcome is waited for even if the caller gave up.
-	select {
-	case err := <-op.result:
-		return err
-	case <-s.stopped:
-		select {
-		case err := <-op.result:
-			return err
-		default:
-			return errClosed
-		}
 	}
 }
 
@@ -63,6 +57,8 @@ type writeTx struct {
 	ctx    context.Context //nolint:containedctx // of the group being written
 	tx     *sql.Tx
 	stored []func()
+
+	statements map[string]*sql.Stmt // of tx, by their text
 }
 
 // after has fn called when what is being written is durable. All such calls of a store come from one
@@ -74,50 +70,49 @@ func (w *writeTx) after(fn func()) {
 	}
 }
 
-func (w *writeTx) exec(query string, args ...any) (int64, error) {
-	res, err := w.tx.ExecContext(w.ctx, query, args...)
+func (w *writeTx) run(query string, args ...any) (sql.Result, error) {
+	statement, err := w.statement(query)
 	if err != nil {
-		return 0, err //nolint:wrapcheck // callers name the operation
+		return nil, err
 	}
-	return res.RowsAffected() //nolint:wrapcheck // likewise
+	return statement.ExecContext(w.ctx, args...) //nolint:wrapcheck // callers name the operation
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (w *writeTx) exec(query string, args ...any) (int64, error) {
+	res, err := w.run(query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected() //nolint:wrapcheck // callers name the operation
 }
 
 func (w *writeTx) row(query string, args ...any) *sql.Row {
-	return w.tx.QueryRowContext(w.ctx, query, args...)
+	if statement, err := w.statement(query); err == nil {
+		return statement.QueryRowContext(w.ctx, args...)
+	}
+	return w.tx.QueryRowContext(w.ctx, query, args...) // says why it cannot be prepared
 }
 
 // insert runs an INSERT and returns the new row's integer id.
 func (w *writeTx) insert(query string, args ...any) (int64, error) {
-	res, err := w.tx.ExecContext(w.ctx, query, args...)
+	res, err := w.run(query, args...)
 	if err != nil {
-		return 0, err //nolint:wrapcheck // callers name the operation
+		return 0, err
 	}
-	return res.LastInsertId() //nolint:wrapcheck // likewise
+	return res.LastInsertId() //nolint:wrapcheck // callers name the operation
 }
 
 // writeLoop is the one writer: it takes everything that is queued, runs it in one transaction, commits
 // once, and only then answers.
 func (s *Store) writeLoop() {
 	defer close(s.told)
-	defer close(s.stopped)
-	for {
-		select {
-		case op := <-s.queue:
-			s.writeGroup(s.gather(op))
-		case <-s.stop:
-			for {
-				select {
-				case op := <-s.queue:
-					s.writeGroup(s.gather(op))
-				default:
-					return
-				}
-			}
-		}
+	for op := range s.queue {
+		s.writeGroup(s.gather(op))
 	}
 }
 
-// tellLoop calls what was left with writeTx.after, beside the writer.
+// tellLoop calls what was left with writeTx.after, and tells how posts ended, beside the writer.
 func (s *Store) tellLoop() {
 	for group := range s.told {
 		for _, fn := range group {
@@ -128,10 +123,14 @@ func (s *Store) tellLoop() {
 
 func (s *Store) gather(first *operation) []*operation {
 	group := []*operation{first}
-	for len(group) < groupSize {
+	for size := first.size(); size < groupSize; {
 		select {
-		case op := <-s.queue:
+		case op, open := <-s.queue:
+			if !open {
+				return group
+			}
 			group = append(group, op)
+			size += op.size()
 		default:
 			return group
 		}
@@ -141,7 +140,7 @@ func (s *Store) gather(first *operation) []*operation {
 
 func (s *Store) writeGroup(group []*operation) {
 	results := make([]error, len(group))
-	stored, err := s.runGroup(group, results)
+	told, err := s.runGroup(group, results)
 	if err != nil {
 		s.heads.clear()
 	}
@@ -149,10 +148,16 @@ func (s *Store) writeGroup(group []*operation) {
 		if results[i] == nil {
 			results[i] = err
 		}
-		op.result <- s.outcome(results[i])
+		outcome := s.outcome(results[i])
+		switch {
+		case op.fn != nil:
+			op.result <- outcome
+		case err != nil:
+			told = append(told, func() { op.done(outcome) })
+		}
 	}
-	if err == nil && len(stored) > 0 {
-		s.told <- stored
+	if len(told) > 0 {
+		s.told <- told
 	}
 }
 
@@ -181,32 +186,28 @@ func (s *Store) runGroup(group []*operation, results []error) ([]func(), error) 
 	if err := tx.Commit(); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	if err := w.keep(); err != nil {
+		s.logger.Warn("store", "error", err) // what was committed is no less durable
+	}
 	return w.stored, nil
 }
 
 func (w *writeTx) runAll(group []*operation, results []error) error {
-	var posts []*Post
 	for i, op := range group {
+		var fatal error
 		switch {
 		case op.fn == nil:
-			posts = append(posts, op.posts...)
+			w.s.heads.begin()
+			fatal = w.postAll(op.posts)
+			w.after(func() { op.done(nil) })
 		case op.ctx.Err() != nil:
 			results[i] = op.ctx.Err()
 		default:
-			var err error
-			if results[i], err = w.isolated(op.fn); err != nil {
-				return err
-			}
+			results[i], fatal = w.isolated(op.fn)
 		}
-	}
-	if len(posts) == 0 {
-		return nil
-	}
-	if err := w.postAll(posts); err != nil {
-		return err
-	}
-	for _, op := range group {
-		w.after(op.stored)
+		if fatal != nil {
+			return fatal
+		}
 	}
 	return nil
 }
@@ -218,9 +219,10 @@ func (w *writeTx) isolated(fn func(*writeTx) error) (failed, fatal error) {
 		return nil, fmt.Errorf("savepoint: %w", err)
 	}
 	stored := len(w.stored)
+	w.s.heads.begin()
 	failed = fn(w)
 	if failed != nil {
-		w.s.heads.clear() // what fn may have cached is not true any more
+		w.s.heads.undo() // what fn wrote is not there any more
 		w.stored = w.stored[:stored]
 		if _, err := w.exec("ROLLBACK TO SAVEPOINT op"); err != nil {
 			return failed, fmt.Errorf("roll back after %w: %w", failed, err)

@@ -111,8 +111,10 @@ func contentType(name string) string {
 		return "font/woff2"
 	case ".wasm":
 		return "application/wasm"
-	case ".json", ".webmanifest":
+	case ".json":
 		return "application/json"
+	case ".webmanifest":
+		return "application/manifest+json"
 	case ".txt":
 		return "text/plain; charset=utf-8"
 	}

@@ -38,5 +38,9 @@ export default defineConfig({
   test: {
     include: ["src/**/*.test.ts"],
     environment: "node",
+    execArgv: ["--experimental-websocket"], // Node 20 has it behind this flag, later ones without
+    silent: "passed-only",
+    testTimeout: 120_000, // of tests with a real server, on a slow machine
+    hookTimeout: 120_000,
   },
 });

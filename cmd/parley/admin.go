@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync/atomic"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// admin is the operator's address: /metrics, /healthz (the process runs) and /readyz (it serves). It has no log-in, so it
-// belongs on loopback or a private network.
+// admin is the operator's address: /metrics, /healthz (the process runs), /readyz (it serves) and Go's profiles at
+// /debug/pprof/. It has no log-in, so it belongs on loopback or a private network.
 type admin struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
@@ -43,6 +44,9 @@ func newAdmin() *admin {
 		}
 		_, _ = fmt.Fprintln(w, "ready")
 	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	a.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	return a
 }
@@ -60,7 +64,7 @@ func (a *admin) listen(ctx context.Context, address string) error {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("--admin-listen %s: %w: choose another address", address, err)
+		return addressError("--admin-listen", address, err)
 	}
 	a.listener = listener
 	return nil

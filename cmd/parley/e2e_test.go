@@ -133,6 +133,28 @@ func send(t *testing.T, c *peer.Client, conversation proto.ID, text string, leve
 	return m
 }
 
+// linked waits until a client has an open link for a conversation.
+func linked(t *testing.T, c *peer.Client, conversation proto.ID) {
+	t.Helper()
+	links := c.Subscribe()
+	defer links.Cancel()
+	eventually(t, "a link is open", func() bool {
+		if err := c.OpenLinks(t.Context(), conversation); err != nil {
+			return false
+		}
+		for {
+			select {
+			case e := <-links.C:
+				if l, ok := e.(peer.LinkEvent); ok && l.State == "open" {
+					return true
+				}
+			default:
+				return false
+			}
+		}
+	})
+}
+
 // TestConversation is two people: by relay while one is away, directly while both are there, directly
 // still while the server is down, and everything in the history of a new device afterwards.
 func TestConversation(t *testing.T) {
@@ -152,24 +174,7 @@ func TestConversation(t *testing.T) {
 		t.Fatalf("after coming back ben has %q", got)
 	}
 
-	links := mia.Subscribe()
-	eventually(t, "mia has a link to ben", func() bool {
-		if err := mia.OpenLinks(t.Context(), conversation); err != nil {
-			return false
-		}
-		for {
-			select {
-			case e := <-links.C:
-				if l, ok := e.(peer.LinkEvent); ok && l.State == "open" {
-					return true
-				}
-			default:
-				return false
-			}
-		}
-	})
-	links.Cancel()
-
+	linked(t, mia, conversation)
 	address := strings.TrimPrefix(server.url, "http://")
 	server.stop()
 	if m := send(t, mia, conversation, "still here", peer.StateDelivered); m.Path != "direct" || m.Seq != 0 {

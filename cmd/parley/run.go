@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/parley-chat/parley/peer"
-	"github.com/parley-chat/parley/proto"
-	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
 type stdio struct {
@@ -18,19 +15,8 @@ type stdio struct {
 	out, err io.Writer
 }
 
-// Exit codes; README lists them.
-const (
-	exitOK          = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitUnreachable = 3
-	exitRefused     = 4
-	exitNotFound    = 5
-	exitTimeout     = 6
-)
-
 type cli struct {
-	Serve    serveCmd    `cmd:"" help:"Run the server."`
+	Serve    serveCmd    `cmd:"" help:"Run the server: signaling, relay, STUN/TURN and the browser app."`
 	Register registerCmd `cmd:"" help:"Make an account on a server, with this profile as its first device."`
 	Login    loginCmd    `cmd:"" help:"Add this profile as a device of an existing account."`
 	Logout   logoutCmd   `cmd:"" help:"Sign this device out and delete everything it kept."`
@@ -40,6 +26,12 @@ type cli struct {
 	History  historyCmd  `cmd:"" help:"Show a conversation."`
 	Version  versionCmd  `cmd:"" help:"Show the version."`
 }
+
+const description = `Parley: talk directly when both are there, through the relay when one is not.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 server not reached, 4 refused, 5 no such name or several, 6 timed out.
+
+Environment: PARLEY_PASSWORD_FILE, PARLEY_PROFILE, PARLEY_LOG_LEVEL (debug, info, warn, error), and what 'parley serve --help' names.`
 
 type versionCmd struct{}
 
@@ -62,53 +54,56 @@ func run(ctx context.Context, args []string, io stdio) (code int) {
 		}
 	}()
 	var grammar cli
-	parser, err := kong.New(&grammar, kong.Name("parley"), kong.UsageOnError(), kong.Writers(io.out, io.err),
-		kong.Description("Parley: talk directly when both are there, through the relay when one is not.\n\nExit codes: 0 done, 1 failed, 2 usage, 3 server not reached, 4 refused, 5 no such or ambiguous name, 6 timed out."),
-		kong.Exit(func(code int) { panic(exited(code)) }), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(io),
-		kong.Configuration(loadConfig))
+	parser, err := kong.New(&grammar, kong.Name("parley"), kong.Writers(io.out, io.err), kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(io), kong.Configuration(loadConfig))
 	if err != nil {
 		_, _ = fmt.Fprintln(io.err, "parley:", err)
 		return exitFailed
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		_, _ = fmt.Fprintln(io.err, "parley:", err)
+		_, _ = fmt.Fprintf(io.err, "parley: %s\n", line(usage(parser, args, err)))
 		return exitUsage
 	}
-	if err := parsed.Run(); err != nil {
-		_, _ = fmt.Fprintln(io.err, "parley:", err)
-		return exitCode(err)
-	}
-	return exitOK
-}
-
-// exitCode says what kind of failure err is.
-func exitCode(err error) int {
-	var (
-		usage     *usageError
-		ambiguous *peer.AmbiguousError
-	)
+	err = parsed.Run()
 	switch {
-	case errors.As(err, &usage):
-		return exitUsage
-	case errors.Is(err, context.DeadlineExceeded):
-		return exitTimeout
-	case errors.Is(err, peer.ErrUnreachable), errors.Is(err, peer.ErrOffline):
-		return exitUnreachable
-	case errors.Is(err, peer.ErrNoSuchName), errors.As(err, &ambiguous), proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND):
-		return exitNotFound
-	case errors.Is(err, peer.ErrSignedOut):
-		return exitRefused
+	case err == nil:
+		return exitOK
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		_, _ = fmt.Fprintln(io.err, "parley: interrupted")
+		return exitFailed
 	}
-	if _, ok := proto.AsError(err); ok {
-		return exitRefused
-	}
-	return exitFailed
+	_, _ = fmt.Fprintf(io.err, "parley: %s\n", line(err.Error()))
+	return exitCode(err)
 }
 
-// usageError is a flag or configuration that cannot be used.
-type usageError struct{ text string }
-
-func (e *usageError) Error() string { return e.text }
-
-func badFlag(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+// usage says what is wrong with a command line and where its help is.
+func usage(parser *kong.Kong, args []string, err error) string {
+	var (
+		parse   *kong.ParseError
+		problem *usageError
+		command = "parley"
+		names   []string
+	)
+	at := parser.Model.Node
+	if errors.As(err, &parse) && parse.Context.Selected() != nil {
+		at = parse.Context.Selected()
+		command = at.FullPath()
+	}
+	for _, child := range at.Children {
+		names = append(names, child.Name)
+	}
+	text := err.Error()
+	switch {
+	case errors.As(err, &problem): // of the configuration file: says all
+		return text
+	case len(names) > 0 && strings.HasPrefix(text, "expected one of"):
+		text = "say what to do: " + strings.Join(names, ", ")
+	case len(names) > 0 && len(args) > 0 && strings.HasPrefix(text, "unexpected argument"):
+		text = fmt.Sprintf("%s; commands are %s", text, strings.Join(names, ", "))
+	case at.Name == "send" && strings.HasPrefix(text, "unexpected argument"):
+		text += ": a text of several words goes into quotes"
+	}
+	return fmt.Sprintf("%s (see %s --help)", text, command)
+}

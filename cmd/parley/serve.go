@@ -24,21 +24,33 @@ import (
 	"github.com/parley-chat/parley/relay/bus"
 	"github.com/parley-chat/parley/signal"
 	"github.com/parley-chat/parley/store"
+	"github.com/parley-chat/parley/turnsrv"
 	"github.com/parley-chat/parley/web"
 )
 
 type serveCmd struct {
 	Config        kong.ConfigFlag `help:"YAML file with these settings, by their names without dashes in front; flags and environment come first." placeholder:"FILE"`
-	Listen        string          `help:"Address to listen on; port 0 takes a free one." default:"localhost:8080" env:"PARLEY_LISTEN"`
-	DataDir       string          `help:"Folder for the database." default:"data" env:"PARLEY_DATA_DIR"`
-	Registration  string          `help:"Who may make an account: open, invite or closed. Holds until an administrator sets another." enum:"open,invite,closed" default:"invite" env:"PARLEY_REGISTRATION"`
-	URL           string          `help:"Address at which browsers reach this server when it is not --listen's, e.g. https://talk.example behind a proxy." env:"PARLEY_URL"`
-	TLSCert       string          `help:"Certificate chain (PEM)." env:"PARLEY_TLS_CERT"`
-	TLSKey        string          `help:"Private key (PEM)." env:"PARLEY_TLS_KEY"`
+	Listen        string          `help:"HOST:PORT to listen on; without HOST on every address, port 0 takes a free one." default:"localhost:8080" env:"PARLEY_LISTEN"`
+	DataDir       string          `help:"Folder for the database and the self-signed certificate; made when it does not exist." default:"data" env:"PARLEY_DATA_DIR"`
+	Registration  string          `help:"Who may make an account: open (anybody), invite (by an invitation of somebody who is here) or closed (nobody: invitations only make contacts). Holds until an administrator sets another." enum:"open,invite,closed" default:"invite" env:"PARLEY_REGISTRATION"`
+	URL           string          `help:"Address at which browsers reach this server when it is not --listen's, e.g. https://talk.example behind a proxy." placeholder:"URL" env:"PARLEY_URL"`
+	TLSCert       string          `help:"Certificate chain (PEM); with --tls-key." placeholder:"FILE" env:"PARLEY_TLS_CERT"`
+	TLSKey        string          `help:"Private key (PEM); with --tls-cert." placeholder:"FILE" env:"PARLEY_TLS_KEY"`
 	TLSSelfSigned bool            `help:"Make a certificate for this machine's names and addresses, for a LAN." env:"PARLEY_TLS_SELF_SIGNED"`
-	AdminListen   string          `help:"Address for /metrics, /healthz and /readyz; it has no log-in. Empty: none." env:"PARLEY_ADMIN_LISTEN"`
+	AdminListen   string          `help:"HOST:PORT for /metrics, /healthz, /readyz and /debug/pprof; it has no log-in. None without it." placeholder:"HOST:PORT" env:"PARLEY_ADMIN_LISTEN"`
 	turnFlags
 	LogLevel string `help:"debug, info, warn or error." enum:"debug,info,warn,error" default:"info" env:"PARLEY_LOG_LEVEL"`
+}
+
+// Help is the longer part of `parley serve --help`.
+func (*serveCmd) Help() string {
+	return `Writes one line, "ready URL", to standard output when it serves; everything else goes to standard error. A new server prints a link
+there that makes the first account, the administrator. Interrupt it to stop.
+
+Browsers need HTTPS anywhere but on localhost: give --tls-cert and --tls-key, or --tls-self-signed on a LAN, or put a proxy in front and
+give --url. One folder serves one process.
+
+  parley serve --listen :443 --data-dir /var/lib/parley --tls-cert chain.pem --tls-key key.pem`
 }
 
 const shutdownGrace = 10 * time.Second
@@ -48,6 +60,9 @@ func (s *serveCmd) Run(ctx context.Context, io stdio) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
 		return badFlag("--log-level: %v", err)
+	}
+	if err := s.check(); err != nil {
+		return err
 	}
 	logger := slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: level}))
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
@@ -64,10 +79,31 @@ func (s *serveCmd) Run(ctx context.Context, io stdio) error {
 	return errors.Join(s.serve(ctx, io, logger, db, cert), db.Close())
 }
 
+// check refuses what cannot work before anything is made or opened.
+func (s *serveCmd) check() error {
+	for flag, address := range map[string]string{"--listen": s.Listen, "--admin-listen": s.AdminListen, "--turn-tcp-listen": s.TurnTCPListen} {
+		if address == "" && flag != "--listen" {
+			continue
+		}
+		if err := checkAddress(flag, address); err != nil {
+			return err
+		}
+	}
+	if s.URL != "" {
+		u, err := url.Parse(s.URL)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+			return badFlag("--url %s: want https://HOST or https://HOST:PORT, nothing after it", s.URL)
+		}
+	}
+	return s.turnAddresses(&turnsrv.Config{})
+}
+
 // hints joins relay's bus and what signal asks for.
 type hints struct{ *bus.Local }
 
-func (h hints) Publish(account proto.ID, f *pb.Frame) { h.Local.Publish(account, f, proto.ID{}) }
+func (h hints) Publish(f *pb.Frame, accounts ...proto.ID) {
+	h.Local.Publish(f, proto.ID{}, accounts...)
+}
 
 func (h hints) Subscribe(account, device proto.ID, sink signal.Sink) func() {
 	return h.Local.Subscribe(account, device, sink)
@@ -167,8 +203,8 @@ func (s *serveCmd) greet(io stdio, url, setup string, cert *tls.Certificate) {
 func (s *serveCmd) url(listener net.Listener, secure bool) (*url.URL, error) {
 	if s.URL != "" {
 		u, err := url.Parse(s.URL)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-			return nil, badFlag("--url: want https://HOST or https://HOST:PORT, nothing after it")
+		if err != nil {
+			return nil, badFlag("--url: %v", err)
 		}
 		return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 	}

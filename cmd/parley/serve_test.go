@@ -163,7 +163,10 @@ func TestAdmin(t *testing.T) {
 	if status, body := get(t, http.DefaultClient, url+"/api/v1/nothing"); status != http.StatusNotFound || !strings.Contains(body, `"not_found"`) {
 		t.Errorf("nothing: %d %s", status, body)
 	}
-	for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ready", "/metrics": `parley_http_requests_total{code="404",method="get"} 1`} {
+	for path, want := range map[string]string{
+		"/healthz": "ok", "/readyz": "ready", "/metrics": `parley_http_requests_total{code="404",method="get"} 1`,
+		"/debug/pprof/heap?debug=1": "heap profile",
+	} {
 		if status, body := get(t, http.DefaultClient, operator+path); status != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%s: %d, want %q in %s", path, status, want, body)
 		}
@@ -172,5 +175,8 @@ func TestAdmin(t *testing.T) {
 		if _, body := get(t, http.DefaultClient, url+"/metrics"); strings.Contains(body, "parley_build_info") {
 			t.Error("metrics at the front door")
 		}
+	}
+	if _, body := get(t, http.DefaultClient, url+"/debug/pprof/heap?debug=1"); strings.Contains(body, "heap profile") {
+		t.Error("profiles at the front door")
 	}
 }

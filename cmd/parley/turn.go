@@ -22,9 +22,9 @@ import (
 // turnFlags configure the embedded STUN and TURN server.
 type turnFlags struct {
 	Turn           bool     `help:"Serve STUN and TURN: UDP on the listen port's number, TCP on another port." default:"true" negatable:"" env:"PARLEY_TURN"`
-	TurnTCPListen  string   `help:"Address for TURN over TCP; a free port of the listen address otherwise." env:"PARLEY_TURN_TCP_LISTEN"`
-	TurnExternalIP []string `help:"Public addresses of this machine behind a one-to-one NAT, one IPv4 and one IPv6 at most." env:"PARLEY_TURN_EXTERNAL_IP"`
-	TurnAllowPeer  []string `help:"Networks that may be relayed to although they are private, e.g. 192.168.1.0/24 on a LAN." env:"PARLEY_TURN_ALLOW_PEER"`
+	TurnTCPListen  string   `help:"HOST:PORT for TURN over TCP; a free port of the listen address otherwise." placeholder:"HOST:PORT" env:"PARLEY_TURN_TCP_LISTEN"`
+	TurnExternalIP []string `help:"Public addresses of this machine behind a one-to-one NAT, one IPv4 and one IPv6 at most." placeholder:"IP" env:"PARLEY_TURN_EXTERNAL_IP"`
+	TurnAllowPeer  []string `help:"Networks that may be relayed to although they are private, e.g. 192.168.1.0/24 on a LAN." placeholder:"CIDR" env:"PARLEY_TURN_ALLOW_PEER"`
 }
 
 const turnSecret = 32 // bytes; made anew at every start: clients fetch credentials when they reconnect
@@ -36,13 +36,13 @@ const portTries = 16
 func (s *serveCmd) listen(ctx context.Context, logger *slog.Logger) (net.Listener, *turnsrv.Server, error) {
 	_, port, err := net.SplitHostPort(s.Listen)
 	if err != nil {
-		return nil, nil, badFlag("--listen %s: want HOST:PORT, e.g. localhost:8080 or :443", s.Listen)
+		return nil, nil, fmt.Errorf("--listen: %w", err)
 	}
 	for try := 0; ; try++ {
 		var lc net.ListenConfig
 		listener, err := lc.Listen(ctx, "tcp", s.Listen)
 		if err != nil {
-			return nil, nil, fmt.Errorf("--listen %s: %w: choose another port, or 0 for a free one", s.Listen, err)
+			return nil, nil, addressError("--listen", s.Listen, err)
 		}
 		turn, err := s.openTurn(listener, logger)
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pion/transport/v5"
+	"github.com/pion/transport/v5/stdnet"
 	"github.com/pion/transport/v5/vnet"
 	"github.com/pion/turn/v5"
 	"github.com/pion/webrtc/v4"
@@ -53,78 +54,86 @@ func (s *stopwatch) take() time.Duration {
 }
 
 // plainPair opens a data channel between two PeerConnections of pion as it comes, with trickled candidates, and returns
-// how long that took from CreateOffer, and from nothing, until it was open on both sides.
+// how long that took from CreateOffer, and from nothing, until it was open on both sides. As with a link, the answering
+// side makes its PeerConnection when the offer arrives.
 func plainPair(b *testing.B, nets [2]transport.Net, config webrtc.Configuration) (offered, whole time.Duration, done func()) {
 	b.Helper()
 	begin := time.Now()
-	var pcs [2]*webrtc.PeerConnection
 	opened := make(chan struct{}, 2)
-	for i := range pcs {
-		var s webrtc.SettingEngine
-		s.SetIncludeLoopbackCandidate(nets[i] == nil)
-		s.LoggerFactory = silent{}
-		if nets[i] != nil {
-			s.SetNet(nets[i])
-		}
-		pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(s)).NewPeerConnection(config)
-		if err != nil {
-			b.Fatal(err)
-		}
-		pcs[i] = pc
-	}
-	var mu sync.Mutex
-	var waiting [2][]webrtc.ICECandidateInit
-	var ready [2]bool
-	for i := range pcs {
-		other := 1 - i
-		pcs[i].OnICECandidate(func(c *webrtc.ICECandidate) {
-			if c == nil {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if !ready[other] {
-				waiting[other] = append(waiting[other], c.ToJSON())
-				return
-			}
-			_ = pcs[other].AddICECandidate(c.ToJSON())
-		})
-	}
-	flush := func(i int) {
-		mu.Lock()
-		defer mu.Unlock()
-		ready[i] = true
-		for _, c := range waiting[i] {
-			_ = pcs[i].AddICECandidate(c)
-		}
-	}
-	check := func(err error) {
-		b.Helper()
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	dc, err := pcs[0].CreateDataChannel("control", nil)
-	check(err)
+	offerer := newPlain(b, nets[0], config)
+	dc, err := offerer.pc.CreateDataChannel("control", nil)
+	check(b, err)
 	dc.OnOpen(func() { opened <- struct{}{} })
-	pcs[1].OnDataChannel(func(d *webrtc.DataChannel) { d.OnOpen(func() { opened <- struct{}{} }) })
+
 	start := time.Now()
-	offer, err := pcs[0].CreateOffer(nil)
-	check(err)
-	check(pcs[0].SetLocalDescription(offer))
-	check(pcs[1].SetRemoteDescription(offer))
-	flush(1)
-	answer, err := pcs[1].CreateAnswer(nil)
-	check(err)
-	check(pcs[1].SetLocalDescription(answer))
-	check(pcs[0].SetRemoteDescription(answer))
-	flush(0)
+	offer, err := offerer.pc.CreateOffer(nil)
+	check(b, err)
+	check(b, offerer.pc.SetLocalDescription(offer))
+	answerer := newPlain(b, nets[1], config)
+	answerer.pc.OnDataChannel(func(d *webrtc.DataChannel) { d.OnOpen(func() { opened <- struct{}{} }) })
+	check(b, answerer.pc.SetRemoteDescription(offer))
+	offerer.trickleTo(answerer.pc)
+	answer, err := answerer.pc.CreateAnswer(nil)
+	check(b, err)
+	check(b, answerer.pc.SetLocalDescription(answer))
+	check(b, offerer.pc.SetRemoteDescription(answer))
+	answerer.trickleTo(offerer.pc)
 	<-opened
 	<-opened
 	return time.Since(start), time.Since(begin), func() {
-		for _, pc := range pcs {
-			_ = pc.GracefulClose()
+		_ = offerer.pc.GracefulClose()
+		_ = answerer.pc.GracefulClose()
+	}
+}
+
+func check(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// plain is a PeerConnection of pion as it comes, and its candidates until the other side can take them.
+type plain struct {
+	pc      *webrtc.PeerConnection
+	mu      sync.Mutex
+	waiting []webrtc.ICECandidateInit
+	other   *webrtc.PeerConnection // nil: not ready yet
+}
+
+func newPlain(b *testing.B, net transport.Net, config webrtc.Configuration) *plain {
+	b.Helper()
+	var s webrtc.SettingEngine
+	s.SetIncludeLoopbackCandidate(true)
+	s.LoggerFactory = silent{}
+	if net != nil {
+		s.SetNet(net)
+	}
+	p := &plain{}
+	var err error
+	p.pc, err = webrtc.NewAPI(webrtc.WithSettingEngine(s)).NewPeerConnection(config)
+	check(b, err)
+	p.pc.OnICECandidate(func(c *webrtc.ICECandidate) {
+		if c == nil {
+			return
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.other == nil {
+			p.waiting = append(p.waiting, c.ToJSON())
+			return
+		}
+		_ = p.other.AddICECandidate(c.ToJSON())
+	})
+	return p
+}
+
+func (p *plain) trickleTo(other *webrtc.PeerConnection) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.other = other
+	for _, c := range p.waiting {
+		_ = other.AddICECandidate(c)
 	}
 }
 
@@ -164,11 +173,16 @@ func BenchmarkOpen(b *testing.B) {
 		}
 		_, x, y := pair(b, watched(one), watched(other))
 		var offered, whole, channel, proven []time.Duration
+		ready(b, x, y)
+		idle := runtime.NumGoroutine()
 		for b.Loop() {
 			o, w, done := plainPair(b, nets, config)
 			done()
 			offered, whole = append(offered, o), append(whole, w)
+			ready(b, x, y)
+			settle(b, idle)
 			proven = append(proven, linkPair(b, x, y))
+			settle(b, idle)
 			channel = append(channel, watch.take())
 		}
 		ms := func(d []time.Duration) float64 { return float64(median(d).Microseconds()) / 1000 }
@@ -180,7 +194,9 @@ func BenchmarkOpen(b *testing.B) {
 		b.ReportMetric(ms(channel)/ms(offered), "channel-ratio")
 		b.ReportMetric(ms(proven)/ms(whole), "whole-ratio")
 	}
-	b.Run("loopback", func(b *testing.B) { run(b, [2]transport.Net{}, webrtc.Configuration{}, nil, nil) })
+	b.Run("loopback", func(b *testing.B) {
+		run(b, [2]transport.Net{}, webrtc.Configuration{}, nil, nil)
+	})
 	b.Run("rtt50", func(b *testing.B) {
 		n := newFlat(b, 25*time.Millisecond)
 		net := func(i int) func(*Config) {
@@ -201,6 +217,34 @@ func BenchmarkOpen(b *testing.B) {
 			ICEServers:         []webrtc.ICEServer{{URLs: []string{url}, Username: "u", Credential: "secret"}},
 		}, relay, relay)
 	})
+}
+
+// oneAddress is the operating system's network with 127.0.0.1 as its only address, so that memory does not depend on how
+// many addresses the machine has: each is one more candidate, with a socket, two goroutines and 8 KiB of buffer.
+type oneAddress struct{ transport.Net }
+
+// Interfaces implements transport.Net.
+func (oneAddress) Interfaces() ([]*transport.Interface, error) {
+	lo := transport.NewInterface(net.Interface{Index: 1, Name: "lo", MTU: 1 << 16, Flags: net.FlagUp | net.FlagLoopback | net.FlagMulticast})
+	lo.AddAddress(&net.IPNet{IP: net.IPv4(127, 0, 0, 1), Mask: net.CIDRMask(8, 32)})
+	return []*transport.Interface{lo}, nil
+}
+
+func newOneAddress(b *testing.B) transport.Net {
+	b.Helper()
+	system, err := stdnet.NewNet()
+	check(b, err)
+	return oneAddress{system}
+}
+
+func loopback(b *testing.B) [2]transport.Net {
+	b.Helper()
+	return [2]transport.Net{newOneAddress(b), newOneAddress(b)}
+}
+
+func onLoopback(b *testing.B) func(*Config) {
+	b.Helper()
+	return func(c *Config) { c.Net = newOneAddress(b) }
 }
 
 // newFlat is a virtual network with two hosts in the open.
@@ -250,65 +294,24 @@ func loopbackTurn(b *testing.B) string {
 	return fmt.Sprintf("turn:%s?transport=udp", socket.LocalAddr())
 }
 
-// memory is the heap and the stacks in use after a collection, in KiB.
-func memory() float64 {
-	runtime.GC()
-	runtime.GC() // twice: the first only ages the pools
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc+m.StackInuse) / 1024
-}
-
-// BenchmarkIdleMemory holds idle links, and as many PeerConnections of pion as it comes, both ends in this process, and
-// reports heap and stack of one end. (Resident memory of two measurements in one process says little: the second one
-// fills the holes that the first left.)
-func BenchmarkIdleMemory(b *testing.B) {
-	const pairs = 150
-	for range b.N {
-		w := newWires(b)
-		hub := proto.NewID()
-		center := w.add(b, "hub", newIdentity(b, hub), hub, func(c *Config) { c.MaxLinks = pairs })
-		linkPair(b, center, leaf(b, w, center)) // what is set up once
-		leaves := make([]*side, pairs)
-		for i := range leaves {
-			leaves[i] = leaf(b, w, center)
-			for len(leaves[i].certs.ready) < certificatePool { // part of a Manager, not of a link
-				if err := leaves[i].certs.fill(b.Context()); err != nil {
-					b.Fatal(err)
-				}
-			}
+// settle waits until what the one before started has ended, which would slow the next one down.
+func settle(b *testing.B, goroutines int) {
+	b.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > goroutines; <-tick.C {
+		if time.Now().After(deadline) {
+			b.Fatalf("%d goroutines, want %d", runtime.NumGoroutine(), goroutines)
 		}
-		before, goroutines := memory(), runtime.NumGoroutine()
-		for _, l := range leaves {
-			mustOpen(b, center, l)
-			until(b, l, "open", isPhase(Open))
-		}
-		ours := (memory() - before) / (2 * pairs)
-		routines := float64(runtime.NumGoroutine()-goroutines) / (2 * pairs)
-		before, goroutines = memory(), runtime.NumGoroutine()
-		var closers []func()
-		for range pairs {
-			_, _, done := plainPair(b, [2]transport.Net{}, webrtc.Configuration{})
-			closers = append(closers, done)
-		}
-		plain := (memory() - before) / (2 * pairs)
-		plainRoutines := float64(runtime.NumGoroutine()-goroutines) / (2 * pairs)
-		for _, done := range closers {
-			done()
-		}
-		b.ReportMetric(0, "ns/op")
-		b.ReportMetric(ours, "KiB-link")
-		b.ReportMetric(plain, "KiB-default")
-		b.ReportMetric(ours/plain, "ratio")
-		b.ReportMetric(routines, "goroutines-link")
-		b.ReportMetric(plainRoutines, "goroutines-default")
 	}
 }
 
-func leaf(b *testing.B, w *wires, center *side) *side {
+// ready makes certificates, as a Manager does between links that do not open one right after the other.
+func ready(b *testing.B, sides ...*side) {
 	b.Helper()
-	d := proto.NewID()
-	l := w.add(b, "leaf", newIdentity(b, d), d, nil)
-	know(center, l)
-	return l
+	for _, s := range sides {
+		if err := s.certs.fill(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -70,6 +70,8 @@ type Config struct {
 	OnState func(l *Link, s State)
 	// OnTrack hears of media that the other end added. nil: none is expected.
 	OnTrack func(l *Link, track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver)
+	// OnNetworkChange hears that Serve noticed another network, or that the machine slept. It must not block. nil: nobody does.
+	OnNetworkChange func()
 	// Media registers codecs and interceptors for new sessions. nil: links carry no media, and cost a third less memory.
 	Media func(*webrtc.MediaEngine, *interceptor.Registry) error
 
@@ -120,6 +122,9 @@ func (c *Config) validate() error {
 	}
 	if c.OnFrame == nil {
 		c.OnFrame = func(*Link, *pb.Frame) {}
+	}
+	if c.OnNetworkChange == nil {
+		c.OnNetworkChange = func() {}
 	}
 	if c.OnState == nil {
 		c.OnState = func(*Link, State) {}

@@ -3,7 +3,9 @@ package link
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"github.com/parley-chat/parley/proto"
@@ -12,10 +14,19 @@ import (
 
 const nonceSize = 32
 
+// ends is what the two ends prove to each other: as negotiation had left it when the channel opened. A later offer may be
+// taken while the proof is under way.
+type ends struct {
+	localFingerprint  []byte
+	remoteFingerprint []byte
+	remoteKey         ed25519.PublicKey
+	remoteList        *proto.DeviceList
+}
+
 // serve is the session's reader, in a goroutine of its own: it proves both ends to each other, hands the session to the
-// Link and then reads frames until the channel ends. Of the session it uses only what is fixed before the channel opens.
-func (s *session) serve() error {
-	if err := s.prove(); err != nil {
+// Link and then reads frames until the channel ends. Of the session it uses only what never changes.
+func (s *session) serve(e ends) error {
+	if err := s.prove(e); err != nil {
 		return err
 	}
 	ran := make(chan struct{})
@@ -42,13 +53,16 @@ func (s *session) serve() error {
 }
 
 // prove exchanges LinkOpen and LinkProof (docs/PROTOCOL.md §6).
-func (s *session) prove() error {
+func (s *session) prove(e ends) error {
 	m, ctx := s.l.m, s.life
 	nonce := make([]byte, nonceSize)
 	if _, err := rand.Read(nonce); err != nil {
 		return fmt.Errorf("nonce: %w", err)
 	}
 	list := m.cfg.Lists.Own()
+	if list == nil {
+		return errors.New("proof: the own device list is not known yet")
+	}
 	hello := &pb.LinkOpen{Nonce: nonce, ListVersion: list.GetVersion(), DeviceList: list.Signed}
 	if err := s.channel.send(ctx, &pb.Frame{Kind: &pb.Frame_LinkOpen{LinkOpen: hello}}); err != nil {
 		return err
@@ -61,7 +75,7 @@ func (s *session) prove() error {
 	if theirs == nil {
 		return refuse("proof: the first frame is not LinkOpen")
 	}
-	if err := s.checkOpen(ctx, theirs); err != nil {
+	if err := s.checkOpen(ctx, e, theirs); err != nil {
 		return err
 	}
 	if bytes.Equal(theirs.GetNonce(), nonce) {
@@ -69,11 +83,11 @@ func (s *session) prove() error {
 	}
 	own := proto.LinkEnd{
 		Account: m.cfg.Self.Account, Device: m.cfg.Self.Device,
-		Fingerprint: s.localFingerprint, Nonce: nonce, ListVersion: list.GetVersion(),
+		Fingerprint: e.localFingerprint, Nonce: nonce, ListVersion: list.GetVersion(),
 	}
 	other := proto.LinkEnd{
 		Account: s.l.peer.Account, Device: s.l.peer.Device,
-		Fingerprint: s.remoteFingerprint, Nonce: theirs.GetNonce(), ListVersion: theirs.GetListVersion(),
+		Fingerprint: e.remoteFingerprint, Nonce: theirs.GetNonce(), ListVersion: theirs.GetListVersion(),
 	}
 	out := proto.SignLinkProof(m.cfg.Self.Key, s.id, own, other)
 	if err := s.channel.send(ctx, &pb.Frame{Kind: &pb.Frame_LinkProof{LinkProof: out}}); err != nil {
@@ -86,14 +100,14 @@ func (s *session) prove() error {
 	if in == nil {
 		return refuse("proof: the second frame is not LinkProof")
 	}
-	if err := proto.VerifyLinkProof(s.remoteKey, s.id, own, other, in); err != nil {
+	if err := proto.VerifyLinkProof(e.remoteKey, s.id, own, other, in); err != nil {
 		return refuse("proof: %w", err)
 	}
 	return nil
 }
 
 // checkOpen checks the other end's device list.
-func (s *session) checkOpen(ctx context.Context, open *pb.LinkOpen) error {
+func (s *session) checkOpen(ctx context.Context, e ends, open *pb.LinkOpen) error {
 	if len(open.GetNonce()) != nonceSize {
 		return refuse("proof: nonce of %d bytes", len(open.GetNonce()))
 	}
@@ -101,7 +115,7 @@ func (s *session) checkOpen(ctx context.Context, open *pb.LinkOpen) error {
 	if err != nil {
 		return refuse("proof: device list: %w", err)
 	}
-	known := s.remoteList
+	known := e.remoteList
 	switch {
 	case !bytes.Equal(list.GetAccount(), s.l.peer.Account.Bytes()):
 		return refuse("proof: device list of another account")
@@ -113,7 +127,7 @@ func (s *session) checkOpen(ctx context.Context, open *pb.LinkOpen) error {
 		return refuse("proof: device list %d is lower than %d", list.GetVersion(), known.GetVersion())
 	}
 	keys, ok := list.Device(s.l.peer.Device)
-	if !ok || !bytes.Equal(keys.GetSignKey(), s.remoteKey) {
+	if !ok || !bytes.Equal(keys.GetSignKey(), e.remoteKey) {
 		return refuse("proof: device is not in its account's list")
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)

@@ -106,6 +106,7 @@ func (m *Manager) Serve(ctx context.Context) error {
 			}
 		case <-ticker.C:
 			if watch.changed() {
+				m.cfg.OnNetworkChange()
 				m.NetworkChanged()
 			}
 			m.each((*Link).sweep)
@@ -122,6 +123,9 @@ func (m *Manager) Close() error {
 	m.mu.Unlock()
 	if first {
 		m.stop()
+		if m.system != nil { // what pion still asks of servers that do not answer ends with the sockets it asks over
+			defer time.AfterFunc(closeGrace, m.system.sockets.abort).Stop()
+		}
 		links := m.Links()
 		for _, l := range links {
 			l.Close(ReasonRestart)
@@ -135,6 +139,9 @@ func (m *Manager) Close() error {
 	m.wg.Wait()
 	return nil
 }
+
+// closeGrace is how long links may say goodbye before their sockets to TURN servers are closed under them.
+const closeGrace = time.Second
 
 // Open returns an open link to a device, making it if need be, and waits until it is open. Called again it returns the
 // same Link. When ctx ends first the attempt goes on in the background.

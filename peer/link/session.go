@@ -36,7 +36,7 @@ type session struct {
 	life      context.Context //nolint:containedctx // ends with the session
 	stop      context.CancelFunc
 
-	// Fixed before the channel opens.
+	// As negotiated last. The proof is about what they are when the channel opens: see ends.
 	localFingerprint  []byte            // SHA-256 of the DTLS certificate
 	remoteFingerprint []byte            // nil until the first description
 	remoteKey         ed25519.PublicKey // the device key that verified it
@@ -346,8 +346,9 @@ func (s *session) channelOpen() {
 	}
 	s.note(noteChannel)
 	s.channel = newChannel(s.control, raw, s.life.Done(), s.pc.SCTP().Transport().ICETransport())
+	e := ends{s.localFingerprint, s.remoteFingerprint, s.remoteKey, s.remoteList}
 	s.l.m.wg.Go(func() {
-		err := s.serve()
+		err := s.serve(e)
 		var refused *refusal
 		if !errors.As(err, &refused) {
 			s.stop() // nobody needs to wait for this channel any more

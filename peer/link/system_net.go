@@ -16,7 +16,8 @@ const interfacesLife = 250 * time.Millisecond
 // when a PeerConnection is made, so that an ICE restart after moving to another network gathers the addresses of the old
 // one; this one reads them when asked, and keeps one list instead of one per PeerConnection.
 type systemNet struct {
-	transport.Net // everything but interfaces
+	transport.Net // everything but interfaces and sockets to TURN servers
+	sockets       *sockets
 
 	read func() ([]*transport.Interface, error)
 
@@ -30,7 +31,7 @@ func newSystemNet() (*systemNet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("link: network interfaces: %w", err)
 	}
-	return &systemNet{Net: base, read: func() ([]*transport.Interface, error) {
+	return &systemNet{Net: base, sockets: newSockets(), read: func() ([]*transport.Interface, error) {
 		now, err := stdnet.NewNet()
 		if err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"sync/atomic"
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver
@@ -23,13 +24,47 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// ErrNotFound says that the row asked for does not exist.
-var ErrNotFound = errors.New("not in the local store")
+var (
+	// ErrNotFound says that the row asked for does not exist.
+	ErrNotFound = errors.New("not in the local store")
+	// ErrClosed says that the store was closed.
+	ErrClosed = errors.New("the local store is closed")
+)
 
-// Store is an open profile database. Its methods are safe for concurrent use; writes are serialised
+// Error is a failure of the database itself: full, damaged, locked, or given up because a context ended. Nothing that was
+// being stored when it came up may be taken for stored, nor for refused.
+type Error struct {
+	Op  string
+	Err error
+}
+
+// Error says what failed and why.
+func (e *Error) Error() string { return fmt.Sprintf("local store: %s: %v", e.Op, e.Err) }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// failed wraps an error of the database; nil stays nil.
+func failed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{Op: op, Err: err}
+}
+
+// found is failed, with ErrNotFound for a row that is not there.
+func found(op string, err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNotFound
+	}
+	return failed(op, err)
+}
+
+// Store is an open profile database. Its methods are safe for concurrent use; transactions are serialised
 // by its single connection.
 type Store struct {
-	db *sql.DB
+	db     *sql.DB
+	closed atomic.Bool
 }
 
 // Open opens or creates the database at path (mode 0600) and brings its schema up to date. It fails
@@ -79,8 +114,11 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// Close closes the database.
-func (s *Store) Close() error { return s.db.Close() }
+// Close closes the database after the transaction that is running. Update fails with ErrClosed from then on.
+func (s *Store) Close() error {
+	s.closed.Store(true)
+	return s.db.Close()
+}
 
 // Tx is one transaction. It must not be used after the function it was passed to returned.
 type Tx struct {
@@ -88,86 +126,86 @@ type Tx struct {
 	tx  *sql.Tx
 }
 
-// Update runs fn in a transaction: all of it is durable when Update returns nil, none of it otherwise.
+// Update runs fn in a transaction: all of it is durable when Update returns nil, none of it otherwise. Errors of fn come
+// back as they are, those of the database as *Error.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		if s.closed.Load() {
+			return ErrClosed
+		}
+		return failed("begin", err)
 	}
-	if err := fn(&Tx{ctx: ctx, tx: tx}); err != nil {
-		return errors.Join(err, ignoreDone(tx.Rollback()))
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
-}
-
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
-	}
-	return err
-}
-
-func (t *Tx) exec(query string, args ...any) error {
-	_, err := t.tx.ExecContext(t.ctx, query, args...)
+	done := false
+	defer func() {
+		if !done { // fn panicked: the one connection must be free again for whoever recovers
+			_ = tx.Rollback()
+		}
+	}()
+	err = fn(&Tx{ctx: ctx, tx: tx})
+	done = true
 	if err != nil {
-		return fmt.Errorf("local store: %w", err)
+		if undo := tx.Rollback(); undo != nil && !errors.Is(undo, sql.ErrTxDone) {
+			return errors.Join(err, failed("roll back", undo))
+		}
+		return err
 	}
-	return nil
+	return failed("commit", tx.Commit())
+}
+
+func (t *Tx) exec(op, query string, args ...any) error {
+	_, err := t.tx.ExecContext(t.ctx, query, args...)
+	return failed(op, err)
 }
 
 // changed runs a statement and says whether it changed a row.
-func (t *Tx) changed(query string, args ...any) (bool, error) {
+func (t *Tx) changed(op, query string, args ...any) (bool, error) {
 	res, err := t.tx.ExecContext(t.ctx, query, args...)
 	if err != nil {
-		return false, fmt.Errorf("local store: %w", err)
+		return false, failed(op, err)
 	}
 	n, err := res.RowsAffected()
-	if err != nil {
-		return false, fmt.Errorf("local store: %w", err)
-	}
-	return n > 0, nil
+	return n > 0, failed(op, err)
+}
+
+func (t *Tx) row(query string, args ...any) *sql.Row {
+	return t.tx.QueryRowContext(t.ctx, query, args...)
 }
 
 // Get reads a value of the small key-value table; a missing key gives nil.
 func (t *Tx) Get(key string) ([]byte, error) {
 	var value []byte
-	err := t.tx.QueryRowContext(t.ctx, "SELECT value FROM kv WHERE key = ?", key).Scan(&value)
-	if errors.Is(err, sql.ErrNoRows) {
+	err := found("read value", t.row("SELECT value FROM kv WHERE key = ?", key).Scan(&value))
+	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("local store: %w", err)
-	}
-	return value, nil
+	return value, err
 }
 
 // Set writes a value of the small key-value table.
 func (t *Tx) Set(key string, value []byte) error {
-	return t.exec("INSERT INTO kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+	return t.exec("write value", "INSERT INTO kv (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
 }
 
+// scanner is a row of a result.
+type scanner interface{ Scan(dest ...any) error }
+
 // queryAll runs a query and scans each row with scan.
-func queryAll[T any](t *Tx, scan func(row interface{ Scan(dest ...any) error }) (T, error), query string, args ...any) ([]T, error) {
+func queryAll[T any](t *Tx, op string, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := t.tx.QueryContext(t.ctx, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("local store: %w", err)
+		return nil, failed(op, err)
 	}
-	defer func() { _ = rows.Close() }()
+	defer func() { _ = rows.Close() }() // it was only read
 	var all []T
 	for rows.Next() {
 		item, err := scan(rows)
 		if err != nil {
-			return nil, fmt.Errorf("local store: %w", err)
+			return nil, failed(op, err)
 		}
 		all = append(all, item)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("local store: %w", err)
-	}
-	return all, nil
+	return all, failed(op, rows.Err())
 }
 
 // id reads a 16-byte column; NULL and anything of another length give the zero id.

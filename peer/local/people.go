@@ -1,10 +1,6 @@
 package local
 
 import (
-	"database/sql"
-	"errors"
-	"fmt"
-
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
@@ -35,38 +31,32 @@ func (p *Person) DisplayName() string {
 const personColumns = `account, user_name, nickname, state, note, conversation, since_ms, identity_key, new_identity,
 	list_version, list_body, list_sig`
 
-func scanPerson(row interface{ Scan(dest ...any) error }) (*Person, error) {
+func scanPerson(row scanner) (*Person, error) {
 	var (
 		p                                Person
 		account, conversation, body, sig []byte
 	)
 	err := row.Scan(&account, &p.UserName, &p.Nickname, &p.State, &p.Note, &conversation, &p.SinceMS, &p.IdentityKey,
 		&p.NewIdentity, &p.ListVersion, &body, &sig)
-	if err != nil {
-		return nil, err
-	}
 	p.Account, p.Conversation = id(account), id(conversation)
 	if body != nil {
 		p.List = &pb.Signed{Body: body, Signature: sig}
 	}
-	return &p, nil
+	return &p, err
 }
 
 // Person returns what is known of an account, or ErrNotFound.
 func (t *Tx) Person(account proto.ID) (*Person, error) {
-	p, err := scanPerson(t.tx.QueryRowContext(t.ctx, "SELECT "+personColumns+" FROM people WHERE account = ?", account[:]))
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrNotFound
-	}
+	p, err := scanPerson(t.row("SELECT "+personColumns+" FROM people WHERE account = ?", account[:]))
 	if err != nil {
-		return nil, fmt.Errorf("read person: %w", err)
+		return nil, found("read person", err)
 	}
 	return p, nil
 }
 
 // People returns everybody, in the order in which they came.
 func (t *Tx) People() ([]*Person, error) {
-	return queryAll(t, scanPerson, "SELECT "+personColumns+" FROM people ORDER BY since_ms, account")
+	return queryAll(t, "read people", scanPerson, "SELECT "+personColumns+" FROM people ORDER BY since_ms, account")
 }
 
 // SavePerson writes all of p.
@@ -75,7 +65,7 @@ func (t *Tx) SavePerson(p *Person) error {
 	if p.List != nil {
 		body, sig = p.List.GetBody(), p.List.GetSignature()
 	}
-	return t.exec("INSERT OR REPLACE INTO people ("+personColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	return t.exec("save person", "INSERT OR REPLACE INTO people ("+personColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		p.Account[:], p.UserName, p.Nickname, p.State, p.Note, nullable(p.Conversation), p.SinceMS, p.IdentityKey,
 		p.NewIdentity, p.ListVersion, body, sig)
 }
@@ -88,20 +78,17 @@ type DeviceKey struct {
 
 // AddDeviceKey remembers a device for ever: what it signed stays verifiable after it is revoked.
 func (t *Tx) AddDeviceKey(k DeviceKey) error {
-	return t.exec("INSERT OR IGNORE INTO device_keys (account, device, sign_key, seal_key) VALUES (?, ?, ?, ?)",
+	return t.exec("save device key", "INSERT OR IGNORE INTO device_keys (account, device, sign_key, seal_key) VALUES (?, ?, ?, ?)",
 		k.Account[:], k.Device[:], k.SignKey, k.SealKey)
 }
 
 // DeviceKeyOf returns the key of an account's device, or ErrNotFound.
 func (t *Tx) DeviceKeyOf(account, device proto.ID) (*DeviceKey, error) {
 	k := DeviceKey{Account: account, Device: device}
-	err := t.tx.QueryRowContext(t.ctx, "SELECT sign_key, seal_key FROM device_keys WHERE account = ? AND device = ?",
-		account[:], device[:]).Scan(&k.SignKey, &k.SealKey)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrNotFound
-	}
+	err := t.row("SELECT sign_key, seal_key FROM device_keys WHERE account = ? AND device = ?", account[:], device[:]).
+		Scan(&k.SignKey, &k.SealKey)
 	if err != nil {
-		return nil, fmt.Errorf("read device key: %w", err)
+		return nil, found("read device key", err)
 	}
 	return &k, nil
 }

@@ -5,6 +5,8 @@ package bus
 import (
 	"sync"
 
+	gproto "google.golang.org/protobuf/proto"
+
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
@@ -12,14 +14,15 @@ import (
 // Sink takes hints for one connection. It must not block: a sink that has no room says false, and its
 // connection brings itself up to date by syncing.
 type Sink interface {
-	Hint(f *pb.Frame) bool
+	// Hint takes a frame and its encoding. Sinks share both: nobody changes them.
+	Hint(f *pb.Frame, encoded []byte) bool
 }
 
 // Bus delivers hints to every connection of an account, on whichever node it is.
 type Bus interface {
-	// Publish gives a frame to all connections of an account but those of one device, which may be the zero
-	// id for none. Sinks share the frame: nobody changes it any more.
-	Publish(account proto.ID, f *pb.Frame, except proto.ID)
+	// Publish gives a frame to all connections of some accounts but those of one device, which may be the zero
+	// id for none. Nobody changes the frame any more.
+	Publish(f *pb.Frame, except proto.ID, accounts ...proto.ID)
 	// Subscribe adds a connection of an account's device; cancel takes it away again.
 	Subscribe(account, device proto.ID, sink Sink) (cancel func())
 }
@@ -38,14 +41,24 @@ type subscription struct {
 // NewLocal makes the bus of a single node.
 func NewLocal() *Local { return &Local{subs: make(map[proto.ID][]*subscription)} }
 
-// Publish implements Bus.
-func (b *Local) Publish(account proto.ID, f *pb.Frame, except proto.ID) {
-	b.mu.RLock()
-	subs := b.subs[account]
-	b.mu.RUnlock()
-	for _, s := range subs { // slices are replaced, never changed
-		if s.device != except {
-			s.sink.Hint(f)
+// Publish implements Bus. The frame is encoded once, however many it goes to.
+func (b *Local) Publish(f *pb.Frame, except proto.ID, accounts ...proto.ID) {
+	var encoded []byte
+	for _, account := range accounts {
+		b.mu.RLock()
+		subs := b.subs[account]
+		b.mu.RUnlock()
+		for _, s := range subs { // slices are replaced, never changed
+			if s.device == except {
+				continue
+			}
+			if encoded == nil {
+				var err error
+				if encoded, err = gproto.Marshal(f); err != nil {
+					return // never: its strings are UTF-8
+				}
+			}
+			s.sink.Hint(f, encoded)
 		}
 	}
 }

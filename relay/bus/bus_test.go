@@ -1,10 +1,12 @@
 package bus_test
 
 import (
+	"bytes"
 	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
+	gproto "google.golang.org/protobuf/proto"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -19,7 +21,10 @@ type counter struct {
 	n  int
 }
 
-func (c *counter) Hint(*pb.Frame) bool {
+func (c *counter) Hint(f *pb.Frame, encoded []byte) bool {
+	if want, err := gproto.Marshal(f); err != nil || !bytes.Equal(encoded, want) {
+		return false // and is not counted
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n++
@@ -32,12 +37,13 @@ func TestLocal(t *testing.T) {
 	first, second := &counter{}, &counter{}
 	cancel := b.Subscribe(account, one, first)
 	b.Subscribe(account, two, second)
-	b.Publish(account, &pb.Frame{}, proto.ID{})
-	b.Publish(account, &pb.Frame{}, one)
-	b.Publish(proto.NewID(), &pb.Frame{}, proto.ID{})
+	b.Publish(&pb.Frame{Request: 7}, proto.ID{}, account)
+	b.Publish(&pb.Frame{Request: 7}, one, account)
+	b.Publish(&pb.Frame{Request: 7}, proto.ID{}, proto.NewID())
+	b.Publish(&pb.Frame{Request: 7}, proto.ID{})
 	cancel()
 	cancel() // a second time does nothing
-	b.Publish(account, &pb.Frame{}, proto.ID{})
+	b.Publish(&pb.Frame{Request: 7}, proto.ID{}, account)
 	if first.n != 1 || second.n != 3 {
 		t.Errorf("the devices got %d and %d frames, want 1 and 3", first.n, second.n)
 	}
@@ -57,7 +63,7 @@ func TestLocalAtOnce(t *testing.T) {
 		})
 		all.Go(func() {
 			for range 100 {
-				b.Publish(account, &pb.Frame{}, proto.ID{})
+				b.Publish(&pb.Frame{Request: 7}, proto.ID{}, account)
 			}
 		})
 	}

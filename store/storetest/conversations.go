@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"crypto/ed25519"
 	"slices"
 
@@ -220,3 +221,12 @@ func (p *Person) Post(c *Conversation, e *pb.Envelope) *store.Post {
 
 // Public is the link's key as the chain has it.
 func (l *Link) Public() ed25519.PublicKey { return public(l.Key) }
+
+// Posts stores posts and waits until they are durable.
+func Posts(ctx context.Context, s *store.Store, posts []*store.Post) error {
+	done := make(chan error, 1)
+	if err := s.Posts(ctx, posts, func(err error) { done <- err }); err != nil {
+		return err
+	}
+	return <-done
+}

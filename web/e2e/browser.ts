@@ -14,16 +14,19 @@ export class Server {
   readonly data: string;
   url = "";
   setup = "";
+  readonly #registration: string;
   #process: ChildProcess | null = null;
 
-  constructor() {
+  constructor(registration: "open" | "invite" = "invite") {
+    this.#registration = registration;
     this.data = mkdtempSync(resolve(tmpdir(), "parley-e2e-"));
   }
 
   /** Starts it, again at the same address after a stop. */
   async start(): Promise<void> {
     const listen = this.url === "" ? "localhost:0" : new URL(this.url).host;
-    const child = spawn(PROGRAM, ["serve", "--listen", listen, "--data-dir", this.data], {
+    const flags = ["--listen", listen, "--data-dir", this.data, "--registration", this.#registration];
+    const child = spawn(PROGRAM, ["serve", ...flags], {
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#process = child;
@@ -103,7 +106,8 @@ export class Device {
   }
 }
 
-const id = (name: string): string => `[data-testid="${name}"]`;
+/** The selector of what carries a test id. */
+export const id = (name: string): string => `[data-testid="${name}"]`;
 
 export async function click(page: Page, name: string): Promise<void> {
   await page.waitForSelector(`${id(name)}:not([disabled])`, { timeout: 20_000 });
@@ -112,6 +116,13 @@ export async function click(page: Page, name: string): Promise<void> {
 
 export async function type(page: Page, name: string, text: string): Promise<void> {
   await page.waitForSelector(id(name), { timeout: 20_000 });
+  await page.type(id(name), text);
+}
+
+/** Types over what a field holds. */
+export async function replace(page: Page, name: string, text: string): Promise<void> {
+  await page.waitForSelector(id(name), { timeout: 20_000 });
+  await page.$eval(id(name), (field) => (field as HTMLInputElement).select());
   await page.type(id(name), text);
 }
 
@@ -159,8 +170,8 @@ export async function setUp(
   password: string,
 ): Promise<Page> {
   const page = await device.page(`${server.url}/setup#${server.setup}`);
-  await type(page, "setup-user", user);
   await type(page, "setup-name", name);
+  await replace(page, "setup-user", user);
   await type(page, "setup-password", password);
   await click(page, "setup-submit");
   await page.waitForSelector('nav a[href="/people"]', { timeout: 20_000 });

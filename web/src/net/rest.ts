@@ -16,10 +16,12 @@ const TIMEOUT = 20_000;
 /** The REST API of the server that served this page (docs/PROTOCOL.md §8). */
 export class Rest {
   readonly #base: string;
+  readonly #fetcher: typeof fetch;
 
   /** base is the server's origin; the browser's cookie authenticates. */
-  constructor(base: string) {
+  constructor(base: string, fetcher: typeof fetch = (input, init) => fetch(input, init)) {
     this.#base = base;
+    this.#fetcher = fetcher;
   }
 
   /** Sends a message and reads the answer. Throws WireError for what the server refuses, else UnreachableError. */
@@ -40,7 +42,7 @@ export class Rest {
   async #fetch(method: string, path: string, body?: string): Promise<Response> {
     let response: Response;
     try {
-      response = await fetch(this.#base + path, {
+      response = await this.#fetcher(this.#base + path, {
         method,
         headers: { "X-Parley": "1", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
         credentials: "same-origin",

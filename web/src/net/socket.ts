@@ -1,16 +1,12 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { equal } from "../wire/bytes.ts";
 import { WireError } from "../wire/errors.ts";
-import { type Frame, FrameSchema, type Hello, IceRequestSchema, type Welcome } from "../wire/schema.ts";
-import { unmarshal } from "../wire/unmarshal.ts";
+import { VERSION } from "../wire/limits.ts";
+import type { Hello, Welcome } from "../wire/schema.ts";
+import { CloseCode, Connection, type FrameKind, OfflineError } from "./connection.ts";
 import { UnreachableError } from "./rest.ts";
+import { Stopwatch } from "./stopwatch.ts";
 
-/** There is no connection to the server at the moment. */
-export class OfflineError extends Error {
-  constructor() {
-    super("not connected to the server");
-    this.name = "OfflineError";
-  }
-}
+export { type FrameKind, OfflineError } from "./connection.ts";
 
 /** The server does not let this device in any more. */
 export class SignedOutError extends Error {
@@ -20,23 +16,19 @@ export class SignedOutError extends Error {
   }
 }
 
+/** The session that the browser's cookie names is somebody else's: another account logged in here meanwhile. */
+class StrangerError extends Error {}
+
 // Times in milliseconds.
-const SILENCE = 60_000; // nothing heard for so long: the connection is dead. Browsers hide pings, so requests ask.
-const PROBE = 30_000; // a request after so much silence, whose answer proves that the connection lives
-const REQUEST = 15_000;
-const CONNECT = 10_000;
 const BACKOFF = 500;
 const BACKOFF_MOST = 30_000;
-/** Requests that wait for an answer. */
-const MOST_PENDING = 256;
-/** Bytes that may wait in the browser before hints such as typing are dropped. */
-const MOST_BUFFERED = 1 << 20;
+/** A refused handshake shows no status to a page: it renews the session; again only after so long if that was in vain. */
+const RENEW_EVERY = 5 * 60_000;
+/** Frames that wait to be handled; beyond that the connection is cut and sync brings the rest. */
+const MOST_PUSHES = 512;
 
-enum Close {
-  SessionOver = 4401,
-  Refused = 4403,
-  Superseded = 4409,
-}
+/** Codes with which the server closes (docs/PROTOCOL.md §7). */
+const Refusal = { sessionOver: 4401, refused: 4403, superseded: 4409 } as const;
 
 export type SocketState =
   | { readonly kind: "connected" }
@@ -45,11 +37,12 @@ export type SocketState =
   | { readonly kind: "signed-out" }
   | { readonly kind: "superseded" };
 
-export type FrameKind = Frame["kind"];
-
 export interface SocketConfig {
   /** The server's origin. */
   readonly base: string;
+  /** Whose session it has to be. */
+  readonly self: { readonly account: Uint8Array; readonly device: Uint8Array };
+  connect(url: string, protocol: string): WebSocket;
   hello(): Hello;
   /** Brings the state up to date before the first push is handled. */
   welcome(w: Welcome): Promise<void>;
@@ -60,23 +53,18 @@ export interface SocketConfig {
   renew(): Promise<void>;
 }
 
-interface Pending {
-  resolve(kind: FrameKind): void;
-  reject(e: unknown): void;
-  timer: ReturnType<typeof setTimeout>;
-}
+type End = "again" | "renew" | "superseded" | "signed-out";
 
-/** Keeps one authenticated socket alive, with full-jitter backoff, until close or until the server refuses for good. */
+/** Keeps one authenticated socket alive, with full-jitter backoff, until close or until the server signs the device out. */
 export class Socket {
   readonly #cfg: SocketConfig;
-  #ws: WebSocket | null = null;
+  #connection: Connection | null = null;
   #greeted = false;
-  #request = 0n;
-  #pending = new Map<bigint, Pending>();
-  #pushes: Promise<void> = Promise.resolve();
+  #handling: Promise<void> = Promise.resolve(); // pushes, one after the other
+  #waiting = 0; // pushes not handled yet
+  #renewed: Stopwatch | null = null; // since the session was renewed, and no connection opened
   #closed = false;
   #wake: (() => void) | null = null;
-  #heard = 0;
 
   constructor(cfg: SocketConfig) {
     this.#cfg = cfg;
@@ -84,7 +72,7 @@ export class Socket {
 
   /** Whether requests can be made now. */
   get connected(): boolean {
-    return this.#greeted;
+    return this.#greeted && this.#connection?.open === true;
   }
 
   /** Connects and reconnects; resolves when it is over. */
@@ -92,167 +80,139 @@ export class Socket {
     let renew = false;
     for (let attempt = 0; !this.#closed; attempt++) {
       this.#cfg.state({ kind: "connecting" });
-      const started = Date.now();
+      const lived = new Stopwatch();
       const end = await this.#attempt(renew);
-      if (end === "superseded" || end === "signed-out") {
+      if (this.#closed) return;
+      if (end === "signed-out") {
         this.#cfg.state({ kind: end });
         return;
       }
       renew = end === "renew";
-      if (this.#closed) return;
-      if (Date.now() - started > BACKOFF_MOST) attempt = 0;
-      const wait = BACKOFF / 10 + Math.random() * Math.min(BACKOFF_MOST, BACKOFF * 2 ** Math.min(attempt, 10));
-      this.#cfg.state({ kind: "unreachable", nextTry: Date.now() + wait });
-      if (await this.#pause(wait)) attempt = -1;
+      if (lived.elapsed > BACKOFF_MOST) attempt = 0;
+      if (await this.#rest(end, attempt)) attempt = -1;
     }
   }
 
-  /** Serves one connection and says what its end asks for. */
-  async #attempt(renew: boolean): Promise<"again" | "renew" | "superseded" | "signed-out"> {
-    try {
-      if (renew) await this.#cfg.renew();
-      const code = await this.#serve();
-      if (code === Close.Superseded || code === Close.Refused) return "superseded";
-      // A refused handshake shows no status to a page: if nothing was opened the session may be over.
-      return code === Close.SessionOver || code === 0 ? "renew" : "again";
-    } catch (e) {
-      if (e instanceof SignedOutError) return "signed-out";
-      if (!(e instanceof UnreachableError || e instanceof WireError)) console.error("socket", e);
-      return "again";
+  /** Waits for the next attempt; true when retryNow ended it early. Whoever was superseded waits for that alone. */
+  #rest(end: End, attempt: number): Promise<boolean> {
+    if (end === "superseded") {
+      this.#cfg.state({ kind: end });
+      return this.#pause(null);
     }
+    const wait = BACKOFF / 10 + Math.random() * Math.min(BACKOFF_MOST, BACKOFF * 2 ** Math.min(attempt, 10));
+    this.#cfg.state({ kind: "unreachable", nextTry: Date.now() + wait });
+    return this.#pause(wait);
   }
 
-  /** Waits; true when retryNow ended it early. */
-  #pause(ms: number): Promise<boolean> {
+  #pause(ms: number | null): Promise<boolean> {
     return new Promise((resolve) => {
-      const timer = setTimeout(() => {
+      const done = (early: boolean): void => {
+        if (timer !== null) clearTimeout(timer);
         this.#wake = null;
-        resolve(false);
-      }, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        this.#wake = null;
-        resolve(true);
+        resolve(early);
       };
+      const timer = ms === null ? null : setTimeout(() => done(false), ms);
+      this.#wake = () => done(true);
     });
   }
 
-  /** Ends a running wait: the network came back. */
+  /** Ends a running wait: the network came back, or a person asks for it. */
   retryNow(): void {
     this.#wake?.();
   }
 
   close(): void {
     this.#closed = true;
+    this.#greeted = false;
     this.#wake?.();
-    this.#ws?.close(1000);
+    this.#connection?.close();
   }
 
-  /** Serves one connection; resolves to its close code, 0 when it never opened. */
-  async #serve(): Promise<number> {
-    const ws = new WebSocket(`${this.#cfg.base.replace(/^http/, "ws")}/api/v1/socket`, "parley.v1");
-    ws.binaryType = "arraybuffer";
-    this.#ws = ws;
-    let opened = false;
-    const ended = new Promise<number>((resolve) => {
-      ws.addEventListener("close", (e) => resolve(opened ? e.code : 0), { once: true });
-    });
-    const connecting = setTimeout(() => ws.close(), CONNECT);
-    ws.addEventListener("message", (e: MessageEvent<unknown>) => {
-      this.#heard = Date.now();
-      if (e.data instanceof ArrayBuffer) this.#receive(ws, new Uint8Array(e.data));
-    });
-    ws.addEventListener("open", () => {
-      opened = true;
-      clearTimeout(connecting);
-      this.#heard = Date.now();
-      this.#greet(ws).catch((e: unknown) => {
-        if (!(e instanceof OfflineError)) console.error("greeting", e);
-        ws.close();
-      });
-    });
-    const watch = setInterval(() => this.#watch(ws), PROBE / 2);
-    const code = await ended;
-    clearInterval(watch);
-    clearTimeout(connecting);
-    this.#ws = null;
-    this.#greeted = false;
-    for (const p of this.#pending.values()) {
-      clearTimeout(p.timer);
-      p.reject(new OfflineError());
+  /** Serves one connection and says what its end asks for. */
+  async #attempt(renew: boolean): Promise<End> {
+    try {
+      if (renew) {
+        await this.#cfg.renew();
+        this.#renewed = new Stopwatch();
+      }
+      const code = await this.#serve();
+      if (code === Refusal.superseded || code === Refusal.refused) return "superseded";
+      if (code === Refusal.sessionOver) return "renew";
+      const inVain = this.#renewed !== null && this.#renewed.elapsed < RENEW_EVERY;
+      return code === 0 && !inVain ? "renew" : "again";
+    } catch (e) {
+      if (e instanceof SignedOutError) return "signed-out";
+      if (e instanceof StrangerError) return "renew";
+      if (!(e instanceof UnreachableError || e instanceof WireError)) console.error("socket", e);
+      return "again";
     }
-    this.#pending.clear();
-    await this.#pushes;
+  }
+
+  /** Serves one connection until it ends; resolves to its close code, 0 when it never opened. */
+  async #serve(): Promise<number> {
+    if (this.#closed) return CloseCode.done;
+    const url = `${this.#cfg.base.replace(/^http/, "ws")}/api/v1/socket`;
+    let stranger: StrangerError | null = null;
+    const connection: Connection = new Connection(
+      this.#cfg.connect(url, "parley.v1"),
+      () => {
+        this.#greet(connection).catch((e: unknown) => {
+          if (e instanceof StrangerError) stranger = e;
+          else if (!(e instanceof OfflineError)) console.error("greeting", e);
+          connection.close();
+        });
+      },
+      (kind) => this.#push(connection, kind),
+    );
+    this.#connection = connection;
+    const code = await connection.ended;
+    this.#connection = null;
+    this.#greeted = false;
+    await this.#handling;
+    if (stranger !== null) throw stranger;
     return code;
   }
 
-  #watch(ws: WebSocket): void {
-    const silent = Date.now() - this.#heard;
-    if (silent > SILENCE) ws.close();
-    else if (silent > PROBE && this.#greeted) {
-      this.ask({ case: "iceRequest", value: create(IceRequestSchema) }).catch(() => {
-        // its answer only proves that the connection lives
-      });
-    }
-  }
-
-  async #greet(ws: WebSocket): Promise<void> {
-    const answer = await this.#ask(ws, { case: "hello", value: this.#cfg.hello() });
-    if (answer.case !== "welcome") throw new UnreachableError("the server did not greet");
+  async #greet(connection: Connection): Promise<void> {
+    const answer = await connection.ask({ case: "hello", value: this.#cfg.hello() });
+    if (answer.case !== "welcome" || answer.value.version !== VERSION)
+      throw new UnreachableError("what answered does not speak this version of the protocol");
     const { value } = answer;
+    const { account, device } = this.#cfg.self;
+    if (!equal(value.account, account) || !equal(value.device, device)) throw new StrangerError();
     this.#greeted = true;
+    this.#renewed = null;
     // Pushes that come meanwhile wait behind what the greeting brings.
-    const done = this.#pushes.then(() => this.#cfg.welcome(value));
-    this.#pushes = done.catch(() => undefined);
+    const done = this.#handling.then(() => this.#cfg.welcome(value));
+    this.#handling = done.catch(() => undefined);
     await done;
-    if (this.#ws === ws) this.#cfg.state({ kind: "connected" });
+    if (this.connected && this.#connection === connection) this.#cfg.state({ kind: "connected" });
   }
 
-  #receive(ws: WebSocket, bytes: Uint8Array): void {
-    let frame: Frame;
-    try {
-      frame = unmarshal(FrameSchema, bytes);
-    } catch {
-      ws.close(4400);
+  #push(connection: Connection, kind: FrameKind): void {
+    if (this.#waiting >= MOST_PUSHES) {
+      connection.close(CloseCode.slow);
       return;
     }
-    const pending = this.#pending.get(frame.request);
-    if (frame.request !== 0n && pending !== undefined) {
-      this.#pending.delete(frame.request);
-      clearTimeout(pending.timer);
-      if (frame.kind.case === "error") pending.reject(WireError.fromProto(frame.kind.value));
-      else pending.resolve(frame.kind);
-      return;
-    }
-    if (frame.request !== 0n || frame.kind.case === undefined) return;
-    this.#pushes = this.#pushes.then(() => this.#cfg.push(frame.kind)).catch((e: unknown) => console.error("push", e));
+    this.#waiting++;
+    this.#handling = this.#handling
+      .then(() => (connection.open ? this.#cfg.push(kind) : undefined)) // the next greeting brings the rest
+      .catch((e: unknown) => {
+        if (!(e instanceof OfflineError)) console.error("push", e);
+      })
+      .finally(() => {
+        this.#waiting--;
+      });
   }
 
-  /** Sends a request and resolves to its answer. Throws WireError, OfflineError. */
+  /** Sends a request and resolves to its answer. Rejects with WireError, OfflineError. */
   ask(kind: FrameKind): Promise<FrameKind> {
-    if (this.#ws === null || !this.#greeted) return Promise.reject(new OfflineError());
-    return this.#ask(this.#ws, kind);
-  }
-
-  #ask(ws: WebSocket, kind: FrameKind): Promise<FrameKind> {
-    if (ws.readyState !== WebSocket.OPEN || this.#pending.size >= MOST_PENDING)
-      return Promise.reject(new OfflineError());
-    this.#request++;
-    const request = this.#request;
-    ws.send(new Uint8Array(toBinary(FrameSchema, create(FrameSchema, { request, kind }))));
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pending.delete(request);
-        reject(new OfflineError());
-      }, REQUEST);
-      this.#pending.set(request, { resolve, reject, timer });
-    });
+    if (!this.#greeted || this.#connection === null) return Promise.reject(new OfflineError());
+    return this.#connection.ask(kind);
   }
 
   /** Sends a frame that has no answer, if that is possible right now. */
   tell(kind: FrameKind): void {
-    const ws = this.#ws;
-    if (ws === null || !this.#greeted || ws.bufferedAmount > MOST_BUFFERED) return;
-    ws.send(new Uint8Array(toBinary(FrameSchema, create(FrameSchema, { kind }))));
+    if (this.#greeted) this.#connection?.tell(kind);
   }
 }

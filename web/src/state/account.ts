@@ -22,6 +22,7 @@ import {
   DeviceKeysSchema,
   DeviceListSchema,
   InvitationInfoSchema,
+  InvitationSchema,
   type KeyRing,
   KeyRingSchema,
   LinkJoinSchema,
@@ -42,8 +43,9 @@ import {
 import { newSealingKey } from "../wire/seal.ts";
 import { importSeed, newIdentity, newSigningPair, signedOrEmpty, signMessage } from "../wire/sign.ts";
 import { Label } from "../wire/tuple.ts";
+import { unmarshal } from "../wire/unmarshal.ts";
 import { sealAccountKey, sealIdentity } from "./core.ts";
-import type { Profile } from "./db.ts";
+import type { Profile } from "./records.ts";
 
 const KEY_BYTES = 32;
 
@@ -54,6 +56,8 @@ export interface Inviter {
   readonly nickname: string;
   readonly list: DeviceList;
   readonly usable: boolean; // it can make an account
+  readonly usesLeft: number;
+  readonly expires: number; // ms since 1970
   join(account: ID, identityKey: Uint8Array): Promise<Signed>;
 }
 
@@ -73,6 +77,9 @@ export async function openInviter(rest: Rest, text: string): Promise<Inviter> {
     nickname: part.nickname,
     list,
     usable: info.registration !== "closed" && info.usesLeft > 0,
+    usesLeft: info.usesLeft,
+    // Read without its signature, whose device may be gone: like the uses it is shown and nothing rests on it.
+    expires: Number(unmarshal(InvitationSchema, signedOrEmpty(info.invitation).body).expiresMs),
     async join(joiner, identityKey) {
       const { privateKey } = await secret.linkKey();
       const conversation = idBytes(await pairID(joiner, account));
@@ -101,8 +108,7 @@ async function newDevice(): Promise<{
 }
 
 /** The name that the list of devices shows for this browser. */
-function deviceName(): string {
-  const agent = navigator.userAgent;
+export function deviceName(agent: string): string {
   const browser = /Firefox\//.test(agent)
     ? "Firefox"
     : /Edg\//.test(agent)
@@ -148,6 +154,7 @@ export interface NewAccount {
   readonly password: string;
   readonly setup: string;
   readonly place: string;
+  readonly deviceName: string;
   readonly inviter: Inviter | null;
 }
 
@@ -179,7 +186,7 @@ export async function register(rest: Rest, base: string, a: NewAccount): Promise
     user: userName,
     nickname,
     deviceList: signed,
-    deviceName: deviceName(),
+    deviceName: a.deviceName,
     setup: a.setup,
     serverName: a.place,
   });
@@ -221,7 +228,7 @@ async function newAccountKey() {
   return { seed, publicKey: (await importSealPair(seed)).publicKey };
 }
 
-interface OpenAccount {
+export interface OpenAccount {
   readonly grant: LoginGrant;
   readonly master: Uint8Array;
   readonly ring: KeyRing;
@@ -230,7 +237,7 @@ interface OpenAccount {
 }
 
 /** Proves the password to the server and opens what it returns. */
-async function openAccount(rest: Rest, base: string, user: string, password: string): Promise<OpenAccount> {
+export async function openAccount(rest: Rest, base: string, user: string, password: string): Promise<OpenAccount> {
   const params = await rest.call(
     "POST",
     "/api/v1/login/params",
@@ -250,7 +257,13 @@ async function openAccount(rest: Rest, base: string, user: string, password: str
 }
 
 /** Adds this browser as a device of an account: the password opens the key ring, whose identity signs the longer list. */
-export async function logIn(rest: Rest, base: string, userName: string, password: string): Promise<Opened> {
+export async function logIn(
+  rest: Rest,
+  base: string,
+  userName: string,
+  password: string,
+  deviceName: string,
+): Promise<Opened> {
   const user = foldUserName(userName);
   const a = await openAccount(rest, base, user, password);
   const device = await newDevice();
@@ -267,7 +280,7 @@ export async function logIn(rest: Rest, base: string, userName: string, password
     ticket: a.grant.ticket,
     deviceList: list,
     newDevice: device.keys.device,
-    deviceName: deviceName(),
+    deviceName,
   });
   await rest.call("PUT", "/api/v1/devices", SessionOpenedSchema, body(UpdateDevicesSchema, request));
   return {

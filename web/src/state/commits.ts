@@ -1,75 +1,64 @@
 import { create } from "@bufbuild/protobuf";
-import { equal, own } from "../wire/bytes.ts";
-import type { Chain } from "../wire/chain.ts";
+import { type Bytes, equal } from "../wire/bytes.ts";
+import { Chain } from "../wire/chain.ts";
 import { type Commit, createPair, rekey, type Signer } from "../wire/commit.ts";
-import { forbidden, malformed } from "../wire/errors.ts";
+import { forbidden } from "../wire/errors.ts";
 import { grantEpochKey, type MemberKey } from "../wire/grants.ts";
 import { type ID, idBytes, idFrom } from "../wire/ids.ts";
-import {
-  type CommitEvent,
-  type CommitPost,
-  type Grant,
-  type GrantPost,
-  GrantPostSchema,
-  type Signed,
-} from "../wire/schema.ts";
+import { type CommitEvent, type CommitPost, type GrantPost, GrantPostSchema, type Signed } from "../wire/schema.ts";
 import { signedOrEmpty } from "../wire/sign.ts";
-import { type Core, NotReadyError, type Step, UnknownDeviceError } from "./core.ts";
-import type { StoredConversation } from "./db.ts";
+import { type Core, NotReadyError, UnknownDeviceError } from "./core.ts";
+import { epochOf, unlock } from "./epochs.ts";
 import { IdentityChangedError } from "./people.ts";
+import type { StoredConversation } from "./records.ts";
+import type { Step } from "./step.ts";
 
 /** This device as the signer of a commit. */
 export function signer(core: Core): Signer {
   return { account: core.account, device: core.device, key: core.profile.signKey, timeMS: Date.now() };
 }
 
+/** Membership and epoch at the number up to which a conversation is read: those in force, but while it is read anew. */
+export function chainHere(core: Core, row: StoredConversation): Chain {
+  return row.replay === null ? core.chain(row) : Chain.restore(row.replay);
+}
+
 /**
- * Checks a commit against the chain and takes its epoch key. Resolves to whether the key is there now; without
- * one the members have to be asked.
+ * Checks a commit against the chain and takes its epoch key. Resolves to the commit's hash, and whether the key is there
+ * now; without one the members have to be asked. A grant that does not open is reported: it leaves the commit in force.
  */
-export async function storeCommit(s: Step, row: StoredConversation, e: CommitEvent): Promise<boolean> {
-  const chain = s.core.chain(row);
+export async function storeCommit(
+  s: Step,
+  row: StoredConversation,
+  e: CommitEvent,
+  report: (wrong: unknown) => void,
+): Promise<{ hash: Bytes; keyed: boolean }> {
+  const chain = chainHere(s.core, row);
   const commit = await chain.check(signedOrEmpty(e.commit), s.core.lookup);
   pinMembers(s, commit);
-  const before = chain.clone();
   chain.apply(commit);
-  row.chain = chain.toBytes();
+  if (row.replay === null) row.chain = chain.toBytes();
+  else row.replay = chain.toBytes();
   row.kind = commit.message.kind;
   row.needsEpoch = false;
-  if (e.grant === undefined) return false;
-  return takeGrant(s, row, commit, e.grant, before);
+  s.saveEpoch(epochOf(commit, e.grant));
+  return { hash: commit.hash, keyed: await unlock(s, row.id as ID, commit.message.epoch, report) };
 }
 
 /** Checks the identity keys that a commit names against those pinned, and pins new ones. */
 function pinMembers(s: Step, commit: Commit): void {
-  for (const m of commit.message.members) {
-    const p = s.person(idFrom(m.account));
-    if (p.identityKey === null) {
-      p.identityKey = own(m.identityKey);
-      s.savePerson(p);
-    } else if (!equal(p.identityKey, m.identityKey)) throw new IdentityChangedError(p.account);
+  const members = commit.message.members.map((m) => ({ p: s.person(idFrom(m.account)), key: m.identityKey }));
+  for (const { p, key } of members) {
+    if (p.identityKey === null || equal(p.identityKey, key)) continue;
+    p.newIdentity = new Uint8Array(key);
+    s.savePerson(p);
+    throw new IdentityChangedError(p.account);
   }
-}
-
-async function takeGrant(
-  s: Step,
-  row: StoredConversation,
-  commit: Commit,
-  grant: Grant,
-  before: Chain,
-): Promise<boolean> {
-  const accountKey = await s.core.accountKey(grant.generation);
-  if (accountKey === null) return false;
-  const { epoch } = commit.message;
-  const key = await commit.openGrant(accountKey, s.core.account, grant);
-  await s.saveEpochKey(row.id, epoch, key);
-  const previous = before.epoch;
-  if (previous > 0n && commit.message.previousEpochKey !== undefined && (await s.epochKey(row.id, previous)) === null) {
-    const older = await commit.openPreviousEpochKey(key);
-    await before.checkEpochKey(older); // whoever committed may have sealed another
-    await s.saveEpochKey(row.id, previous, older);
+  for (const { p, key } of members) {
+    if (p.identityKey !== null) continue;
+    p.identityKey = new Uint8Array(key);
+    s.savePerson(p);
   }
-  return true;
 }
 
 /** The entry of an account in a commit, from its newest verified device list. */
@@ -100,6 +89,18 @@ export async function makeRekey(core: Core, row: StoredConversation): Promise<Co
   return (await rekey(signer(core), chain, members, key)).post;
 }
 
+/**
+ * Whether somebody's device list is of a newer generation than the epoch in force was granted to: a device was revoked
+ * that still has the epoch's key. The relay says so too, unless it withholds it.
+ */
+export async function outdated(core: Core, row: StoredConversation): Promise<boolean> {
+  for (const m of core.chain(row).members) {
+    const list = await core.list(core.people.get(idFrom(m.account)));
+    if (list !== null && list.list.generation > m.generation) return true;
+  }
+  return false;
+}
+
 /** Gives a member's device the epoch key that it lacks, null when there is nothing to give. Only the chain says who is a member. */
 export async function answerGrant(core: Core, conversation: ID, epoch: bigint, account: ID): Promise<GrantPost | null> {
   const row = core.conversations.get(conversation);
@@ -112,22 +113,7 @@ export async function answerGrant(core: Core, conversation: ID, epoch: bigint, a
   return create(GrantPostSchema, { conversation: idBytes(conversation), epoch, commit: chain.head, grant });
 }
 
-/** Takes an epoch key that another device added later; resolves to whether it was taken. */
-export async function takeAddedGrant(
-  s: Step,
-  row: StoredConversation,
-  epoch: bigint,
-  grant: Grant | undefined,
-): Promise<boolean> {
-  if (grant === undefined) throw malformed("no grant was added");
-  const chain = s.core.chain(row);
-  const accountKey = await s.core.accountKey(grant.generation);
-  if (epoch !== chain.epoch || accountKey === null) return false;
-  await s.saveEpochKey(row.id, epoch, await chain.openGrant(accountKey, s.core.account, grant));
-  return true;
-}
-
-/** Holds sending while somebody's identity changed and nobody has decided. */
+/** Throws unless messages may be written now: not while somebody's identity changed and nobody has decided. */
 export function mayWrite(core: Core, row: StoredConversation): void {
   const chain = core.chain(row);
   if (chain.member(core.account) === undefined) throw new NotReadyError();

@@ -4,20 +4,22 @@ import { Chain } from "../wire/chain.ts";
 import { type DeviceList, openDeviceList } from "../wire/devices.ts";
 import { importSealPair, type SealPair } from "../wire/hpke.ts";
 import { type ID, idBytes } from "../wire/ids.ts";
-import { SealedSchema, SignedSchema } from "../wire/schema.ts";
+import { type Sealed, SealedSchema, SignedSchema } from "../wire/schema.ts";
 import { openBytes, sealBytes } from "../wire/seal.ts";
 import { u64 } from "../wire/tuple.ts";
 import { unmarshal } from "../wire/unmarshal.ts";
+import type { Database } from "./db.ts";
 import {
-  Batch,
-  type Database,
+  END,
   type Profile,
+  type Status,
   type StoredConversation,
+  type StoredDevice,
   type StoredInvitation,
   type StoredMessage,
   type StoredPerson,
-  UNNUMBERED,
-} from "./db.ts";
+} from "./records.ts";
+import { Step } from "./step.ts";
 
 // Labels of what is sealed in this browser only.
 const EPOCH_KEY = "browser-epoch-key";
@@ -40,6 +42,13 @@ export class NotReadyError extends Error {
   }
 }
 
+/** This tab does not own the stored state any more. */
+export class ClosedError extends Error {
+  constructor() {
+    super("another tab has taken over");
+  }
+}
+
 /** What changed in one step. */
 export interface Changes {
   readonly conversations: ReadonlySet<string>;
@@ -47,8 +56,6 @@ export interface Changes {
 }
 
 const deviceKey = (account: string, device: string): string => `${account}/${device}`;
-const messageKey = (m: { conversation: string; device: string; id: string }): string =>
-  `${m.conversation}/${m.device}/${m.id}`;
 
 /**
  * The stored state of one account: everything but the messages is in memory too. It is changed only in steps,
@@ -62,12 +69,14 @@ export class Core {
   readonly people = new Map<string, StoredPerson>();
   readonly conversations = new Map<string, StoredConversation>();
   readonly invitations = new Map<string, StoredInvitation>();
-  readonly deviceKeys = new Map<string, Bytes>();
+  readonly devices = new Map<string, StoredDevice>();
+  readonly #deviceKeys = new Map<string, Bytes>();
   readonly #epochKeys = new Map<string, Bytes>();
-  readonly #lists = new Map<string, DeviceList>();
+  readonly #lists = new Map<string, { bytes: Bytes; list: DeviceList }>();
   #changed: (c: Changes) => void = () => undefined;
   #tail: Promise<unknown> = Promise.resolve();
   #arrival = 0;
+  #closed = false;
 
   private constructor(db: Database, profile: Profile) {
     this.db = db;
@@ -81,7 +90,9 @@ export class Core {
     for (const p of await db.getAll("people")) core.people.set(p.account, p);
     for (const c of await db.getAll("conversations")) core.conversations.set(c.id, c);
     for (const i of await db.getAll("invitations")) core.invitations.set(i.code, i);
-    for (const k of await db.getAll("deviceKeys")) core.deviceKeys.set(deviceKey(k.account, k.device), k.signKey);
+    for (const d of await db.getAll("devices")) core.devices.set(d.device, d);
+    for (const k of await db.getAll("deviceKeys")) core.addDeviceKey(k.account, k.device, k.signKey);
+    core.#arrival = await lastArrival(db);
     return core;
   }
 
@@ -93,29 +104,41 @@ export class Core {
   /** Runs f alone and writes what it put into the step. Nothing that waits for the network belongs inside. */
   step<T>(f: (s: Step) => Promise<T>): Promise<T> {
     const result = this.#tail.then(async () => {
+      if (this.#closed) throw new ClosedError();
       const s = new Step(this);
       const value = await f(s);
       await s.commit();
-      if (s.conversations.size > 0 || s.touched) this.#changed({ conversations: s.conversations, arrived: s.arrived });
+      if (s.touched) this.#changed(s);
       return value;
     });
     this.#tail = result.catch(() => undefined);
     return result;
   }
 
-  /** The order of arrival of the next message. */
+  /** Lets the step that runs end and refuses those after it: another tab, or another account, owns the database now. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#tail;
+  }
+
+  /** The order of arrival of the next message: about the time, and above all before it whatever happens to the clock. */
   nextArrival(): number {
     this.#arrival = Math.max(this.#arrival + 1, Date.now());
     return this.#arrival;
   }
 
+  /** The membership and epoch in force. */
   chain(row: StoredConversation): Chain {
     return row.chain === null ? Chain.empty(row.id as ID) : Chain.restore(row.chain);
   }
 
+  addDeviceKey(account: string, device: string, key: Bytes): void {
+    this.#deviceKeys.set(deviceKey(account, device), key);
+  }
+
   /** Finds a device's signing key among all lists ever verified. Throws UnknownDeviceError. */
   readonly lookup = (account: ID, device: ID): Bytes => {
-    const key = this.deviceKeys.get(deviceKey(account, device));
+    const key = this.#deviceKeys.get(deviceKey(account, device));
     if (key === undefined) throw new UnknownDeviceError(account);
     return key;
   };
@@ -124,21 +147,18 @@ export class Core {
   async list(p: StoredPerson | undefined): Promise<DeviceList | null> {
     if (p?.list == null) return null;
     const known = this.#lists.get(p.account);
-    if (known !== undefined && known.signed.body.length > 0 && p.list === this.#listBytes.get(p.account)) return known;
+    if (known?.bytes === p.list) return known.list;
     const list = await openDeviceList(unmarshal(SignedSchema, p.list));
-    this.#lists.set(p.account, list);
-    this.#listBytes.set(p.account, p.list);
+    this.#lists.set(p.account, { bytes: p.list, list });
     return list;
   }
-  readonly #listBytes = new Map<string, Bytes>();
 
   /** The account's sealing key of a generation, null when this device lacks it. */
   async accountKey(generation: number): Promise<SealPair | null> {
     const found = this.profile.accountKeys.find((k) => k.generation === generation);
     if (found === undefined) return null;
-    return importSealPair(
-      await openBytes(this.profile.storeKey, unmarshal(SealedSchema, found.sealed), ACCOUNT_KEY, utf8(this.account)),
-    );
+    const sealed = unmarshal(SealedSchema, found.sealed);
+    return importSealPair(await openBytes(this.profile.storeKey, sealed, ACCOUNT_KEY, utf8(this.account)));
   }
 
   /** The key of an epoch, null when this device lacks it. */
@@ -148,13 +168,8 @@ export class Core {
     if (cached !== undefined) return cached;
     const row = await this.db.get("epochKeys", [conversation, Number(epoch)]);
     if (row === undefined) return null;
-    const key = await openBytes(
-      this.profile.storeKey,
-      unmarshal(SealedSchema, row.sealed),
-      EPOCH_KEY,
-      idBytes(conversation as ID),
-      u64(epoch),
-    );
+    const sealed = unmarshal(SealedSchema, row.sealed);
+    const key = await openBytes(this.profile.storeKey, sealed, EPOCH_KEY, idBytes(conversation as ID), u64(epoch));
     this.#epochKeys.set(name, key);
     return key;
   }
@@ -162,6 +177,33 @@ export class Core {
   rememberEpochKey(conversation: string, epoch: bigint, key: Bytes): void {
     this.#epochKeys.set(`${conversation}/${epoch}`, key);
   }
+
+  sealEpochKey(conversation: string, epoch: bigint, key: Bytes): Promise<Sealed> {
+    return sealBytes(this.profile.storeKey, key, EPOCH_KEY, idBytes(conversation as ID), u64(epoch));
+  }
+
+  /** Messages of a conversation with a status in order of arrival, at most limit of those behind `after`. */
+  standing(conversation: string, status: Status, after: number, limit: number): Promise<StoredMessage[]> {
+    return this.db.getAllFromIndex("messages", "standing", standingRange(conversation, status, after), limit);
+  }
+}
+
+/** Messages of a conversation with a status that arrived after a point. */
+export function standingRange(conversation: string, status: Status, after = 0): IDBKeyRange {
+  return IDBKeyRange.bound([conversation, status, after], [conversation, status, END], true);
+}
+
+const STATUSES: readonly Status[] = ["waiting", "stored", "unrelayed", "sealed", "gone", "failed", "only-here"];
+
+/** The newest arrival among all messages: the clock may have been set back since. */
+async function lastArrival(db: Database): Promise<number> {
+  let last = 0;
+  const index = db.transaction("messages").store.index("status");
+  for (const status of STATUSES) {
+    const newest = await index.openCursor(IDBKeyRange.bound([status, 0], [status, END]), "prev");
+    last = Math.max(last, newest?.value.arrival ?? 0);
+  }
+  return last;
 }
 
 /** Seals an account key for this browser's store. */
@@ -172,121 +214,4 @@ export async function sealAccountKey(storeKey: CryptoKey, account: ID, key: Uint
 /** Seals the identity seed of an account without a password. */
 export async function sealIdentity(storeKey: CryptoKey, account: ID, seed: Uint8Array): Promise<Bytes> {
   return own(toBinary(SealedSchema, await sealBytes(storeKey, seed, IDENTITY, utf8(account))));
-}
-
-/** One change of the stored state. What it reads includes what it has put. */
-export class Step {
-  readonly core: Core;
-  readonly batch = new Batch();
-  readonly conversations = new Set<string>(); // touched
-  readonly arrived: StoredMessage[] = [];
-  touched = false;
-  readonly #people = new Map<string, StoredPerson>();
-  readonly #rows = new Map<string, StoredConversation>();
-  readonly #messages = new Map<string, StoredMessage>();
-  readonly #after: (() => void)[] = [];
-  readonly #epochKeys = new Map<string, Bytes>();
-
-  constructor(core: Core) {
-    this.core = core;
-  }
-
-  /** A copy to change and save; a new one if nobody of this id is known. */
-  person(account: string): StoredPerson {
-    const known = this.#people.get(account) ?? this.core.people.get(account);
-    return known !== undefined
-      ? { ...known }
-      : {
-          account,
-          userName: "",
-          nickname: "",
-          relation: "none",
-          note: "",
-          since: 0,
-          conversation: "",
-          identityKey: null,
-          newIdentity: null,
-          list: null,
-        };
-  }
-
-  savePerson(p: StoredPerson): void {
-    this.#people.set(p.account, p);
-    this.batch.put("people", p);
-    this.touched = true;
-    this.#after.push(() => this.core.people.set(p.account, p));
-  }
-
-  addDeviceKey(account: string, device: string, signKey: Uint8Array): void {
-    const key = own(signKey);
-    this.batch.put("deviceKeys", { account, device, signKey: key });
-    this.core.deviceKeys.set(deviceKey(account, device), key); // true for ever: its list was verified
-  }
-
-  /** A copy to change and save, null when the conversation is not known. */
-  conversation(id: string): StoredConversation | null {
-    const known = this.#rows.get(id) ?? this.core.conversations.get(id);
-    return known === undefined ? null : { ...known, cursors: { ...known.cursors } };
-  }
-
-  conversationOrNew(id: string): StoredConversation {
-    return (
-      this.conversation(id) ?? {
-        id,
-        kind: 0,
-        through: 0,
-        head: 0,
-        needsEpoch: false,
-        seen: 0,
-        readSeq: 0,
-        counter: 0,
-        chain: null,
-        cursors: {},
-        draft: "",
-        time: 0,
-      }
-    );
-  }
-
-  saveConversation(c: StoredConversation): void {
-    this.#rows.set(c.id, c);
-    this.batch.put("conversations", c);
-    this.conversations.add(c.id);
-    this.#after.push(() => this.core.conversations.set(c.id, c));
-  }
-
-  async epochKey(conversation: string, epoch: bigint): Promise<Bytes | null> {
-    return this.#epochKeys.get(`${conversation}/${epoch}`) ?? (await this.core.epochKey(conversation, epoch));
-  }
-
-  async saveEpochKey(conversation: string, epoch: bigint, key: Bytes): Promise<void> {
-    const sealed = await sealBytes(this.core.profile.storeKey, key, EPOCH_KEY, idBytes(conversation as ID), u64(epoch));
-    this.batch.put("epochKeys", { conversation, epoch: Number(epoch), sealed: own(toBinary(SealedSchema, sealed)) });
-    this.#epochKeys.set(`${conversation}/${epoch}`, key);
-    this.#after.push(() => this.core.rememberEpochKey(conversation, epoch, key));
-  }
-
-  async message(conversation: string, device: string, id: string): Promise<StoredMessage | null> {
-    const put = this.#messages.get(messageKey({ conversation, device, id }));
-    if (put !== undefined) return { ...put };
-    return (await this.core.db.get("messages", [conversation, device, id])) ?? null;
-  }
-
-  saveMessage(m: StoredMessage): void {
-    m.place = m.seq > 0 ? m.seq : UNNUMBERED + m.arrival;
-    this.#messages.set(messageKey(m), m);
-    this.batch.put("messages", m);
-    this.conversations.add(m.conversation);
-  }
-
-  saveInvitation(i: StoredInvitation): void {
-    this.batch.put("invitations", i);
-    this.touched = true;
-    this.#after.push(() => this.core.invitations.set(i.code, i));
-  }
-
-  async commit(): Promise<void> {
-    await this.batch.commit(this.core.db);
-    for (const f of this.#after) f();
-  }
 }

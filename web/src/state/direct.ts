@@ -1,17 +1,18 @@
 import { create } from "@bufbuild/protobuf";
-import { type Link, LinkManager } from "../net/link/link.ts";
+import type { Link } from "../net/link/link.ts";
+import { LinkManager } from "../net/link/manager.ts";
 import type { DeviceList } from "../wire/devices.ts";
-import { parseEnvelope } from "../wire/envelope.ts";
+import { parseHeader } from "../wire/envelope.ts";
 import { WireError } from "../wire/errors.ts";
 import { serverHost } from "../wire/host.ts";
-import { type ID, idBytes, idFrom, pairID } from "../wire/ids.ts";
+import { type ID, idBytes, idFrom } from "../wire/ids.ts";
 import {
   type DirectAck,
+  type DirectAck_Item,
   DirectAck_ItemSchema,
   DirectAckSchema,
   type Direct as DirectFrame,
-  DirectSchema,
-  EnvelopeSchema,
+  type Envelope,
   type Frame,
   FrameSchema,
   IceRequestSchema,
@@ -20,13 +21,14 @@ import {
   type SignalFrom,
   SignalToSchema,
   type Typing,
+  TypingSchema,
 } from "../wire/schema.ts";
-import { unmarshal } from "../wire/unmarshal.ts";
 import type { Core } from "./core.ts";
-import type { StoredMessage } from "./db.ts";
-import { update, withStatus } from "./outbox.ts";
-import { learnList } from "./people.ts";
+import { Feed } from "./feed.ts";
+import { IdentityChangedError, learnList } from "./people.ts";
 import { storeDirect } from "./receive.ts";
+import type { StoredConversation } from "./records.ts";
+import type { Step } from "./step.ts";
 import type { Ask } from "./sync.ts";
 import type { LinkView } from "./types.ts";
 import type { Presence } from "./views.ts";
@@ -39,6 +41,11 @@ export interface DirectConfig {
   readonly core: Core;
   readonly base: string;
   readonly ask: Ask;
+  peerConnection(c: RTCConfiguration): RTCPeerConnection;
+  /** Whether this person's address is hidden from others. */
+  hideAddress(): boolean;
+  /** The server's clock, as far as it is known. */
+  serverTime(): number;
   connected(): boolean;
   presence(account: string): Presence | undefined;
   /** Gets the device lists of an account from the server. */
@@ -51,6 +58,7 @@ export interface DirectConfig {
 export class Direct {
   readonly #cfg: DirectConfig;
   readonly #links: LinkManager;
+  readonly #feeds = new WeakMap<Link, Feed>();
   #own: DeviceList | null = null;
   #ice: IceServers | null = null;
 
@@ -69,6 +77,8 @@ export class Direct {
       },
       signals: { send: (account, device, signal) => this.#send(account, device, signal) },
       ice: () => this.#servers(),
+      peerConnection: (c) => cfg.peerConnection(c),
+      relayOnly: (account) => account !== core.account && cfg.hideAddress(),
       frame: (link, f) => this.#frame(link, f),
       changed: (link) => this.#changed(link),
       allowLoopback: serverHost(cfg.base) === "localhost",
@@ -91,15 +101,17 @@ export class Direct {
     this.#own = await core.list(core.people.get(core.account));
   }
 
+  /** Servers that the greeting brought. */
   set ice(servers: IceServers | undefined) {
     this.#ice = servers ?? null;
   }
 
   /** Answers from memory and asks the server a minute before the credentials end. */
   async #servers(): Promise<IceServers | null> {
-    if (this.#ice === null || Number(this.#ice.expiresMs) - Date.now() < MINUTE) {
+    const { ask, serverTime } = this.#cfg;
+    if (this.#ice === null || Number(this.#ice.expiresMs) - serverTime() < MINUTE) {
       try {
-        this.#ice = await this.#cfg.ask({ case: "iceRequest", value: create(IceRequestSchema) }, "iceServers");
+        this.#ice = await ask({ case: "iceRequest", value: create(IceRequestSchema) }, "iceServers");
       } catch {
         // what was valid a moment ago may still connect, and host candidates need none
       }
@@ -120,12 +132,15 @@ export class Direct {
     throw new Error("the device is not in its account's list");
   }
 
-  #offer(list: DeviceList): Promise<void> {
-    return this.#cfg.core.step(async (s) => {
+  /** Takes the list that a device sent about its account over the link itself. */
+  async #offer(list: DeviceList): Promise<void> {
+    const learned = await this.#cfg.core.step(async (s) => {
       const p = s.person(list.account);
-      await learnList(s, p, list.signed);
-      s.savePerson(p);
+      const what = await learnList(s, p, list.signed);
+      if (what !== "known") s.savePerson(p);
+      return what;
     });
+    if (learned === "other-identity") throw new IdentityChangedError(list.account);
   }
 
   #send(account: ID, device: ID, signal: Parameters<LinkManager["handleSignal"]>[2]): boolean {
@@ -146,93 +161,115 @@ export class Direct {
     this.#links.networkChanged();
   }
 
+  /** Ends all links, for others to be made under another setting. */
+  renew(): void {
+    for (const link of this.#links.links) link.close("restart");
+  }
+
   /** A conversation is in view: links to its people are worth having. */
   view(conversation: string): void {
-    for (const [account, device] of this.#recipients(conversation)) this.#links.open(account, device);
-  }
-
-  /** Connected devices of the other members of a small conversation. */
-  #recipients(conversation: string): [ID, ID][] {
     const { core, presence } = this.#cfg;
-    const row = core.conversations.get(conversation);
-    if (row === undefined) return [];
-    const members = core.chain(row).members.map((m) => idFrom(m.account));
-    if (members.length > MOST_MEMBERS) return [];
-    return members
-      .filter((account) => account !== core.account)
-      .flatMap((account) => (presence(account)?.devices ?? []).map((device): [ID, ID] => [account, device as ID]));
+    for (const account of this.#others(core.conversations.get(conversation)))
+      for (const device of presence(account)?.devices ?? []) this.#links.open(account, device as ID);
   }
 
-  /** Gives a message to every open link of its conversation, and starts to open the missing ones. */
-  offer(m: StoredMessage): void {
-    this.view(m.conversation);
-    const row = this.#cfg.core.conversations.get(m.conversation);
-    if (row === undefined) return;
-    const members = new Set<string>(this.#cfg.core.chain(row).members.map((one) => idFrom(one.account)));
-    for (const link of this.#links.links) {
-      if (link.state === "open" && members.has(link.account) && link.account !== this.#cfg.core.account)
-        sendOver(link, m);
-    }
+  /** The other members of a conversation that is small enough for links. */
+  #others(row: StoredConversation | undefined): ID[] {
+    if (row === undefined) return [];
+    const { core } = this.#cfg;
+    const members = core.chain(row).members.map((m) => idFrom(m.account));
+    return members.length > MOST_MEMBERS ? [] : members.filter((account) => account !== core.account);
+  }
+
+  /** Conversations whose messages go to an account over links. */
+  #shared(account: ID): string[] {
+    const rows = [...this.#cfg.core.conversations.values()];
+    return rows.filter((row) => this.#others(row).includes(account)).map((row) => row.id);
+  }
+
+  /** Gives what waits in a conversation to every open link of its members, and starts to open the missing ones. */
+  offer(conversation: string): void {
+    this.view(conversation);
+    const others = this.#others(this.#cfg.core.conversations.get(conversation));
+    for (const link of this.#links.links)
+      if (link.state === "open" && others.includes(link.account)) this.#feed(link).kick([conversation]);
+  }
+
+  #feed(link: Link): Feed {
+    const known = this.#feeds.get(link);
+    if (known !== undefined) return known;
+    const feed = new Feed(this.#cfg.core, link);
+    this.#feeds.set(link, feed);
+    return feed;
   }
 
   #changed(link: Link): void {
     this.#cfg.changed();
-    if (link.state === "open") this.#resend(link).catch((e: unknown) => console.warn("resend", e));
-  }
-
-  /** Sends what the relay does not have yet to a device that is reached now. */
-  async #resend(link: Link): Promise<void> {
-    const { core } = this.#cfg;
-    const conversation = await pairID(core.account, link.account);
-    for (const m of await withStatus(core, "waiting")) {
-      if (m.conversation === conversation && !m.acked) sendOver(link, m);
-    }
+    if (this.#feed(link).renewed()) this.#feed(link).kick(this.#shared(link.account));
   }
 
   #frame(link: Link, f: Frame): void {
-    const handled =
-      f.kind.case === "direct"
-        ? this.#take(link, f.kind.value)
-        : f.kind.case === "directAck"
-          ? this.#acked(link, f.kind.value)
-          : undefined;
-    handled?.catch((e: unknown) => console.warn("link frame", e));
-    if (f.kind.case === "typing") {
-      f.kind.value.account = idBytes(link.account);
-      this.#cfg.typing(f.kind.value);
+    switch (f.kind.case) {
+      case "direct":
+        this.#take(link, f.kind.value).catch((e: unknown) => console.warn("direct message", e));
+        return;
+      case "directAck":
+        this.#acked(link, f.kind.value).catch((e: unknown) => console.warn("acknowledgement", e));
+        return;
+      case "typing":
+        this.#typing(link, f.kind.value);
+        return;
+      default: // links pass no other kinds on
     }
+  }
+
+  #typing(link: Link, t: Typing): void {
+    if (!this.#shared(link.account).includes(idFrom(t.conversation))) return;
+    t.account = idBytes(link.account);
+    this.#cfg.typing(t);
+  }
+
+  /** Tells the others over open links that the person writes; for when the server is away. */
+  tellTyping(conversation: ID, stopped: boolean): void {
+    const others = this.#others(this.#cfg.core.conversations.get(conversation));
+    const value = create(TypingSchema, { conversation: idBytes(conversation), stopped });
+    for (const link of this.#links.links)
+      if (link.state === "open" && others.includes(link.account))
+        link.send(create(FrameSchema, { kind: { case: "typing", value } }));
   }
 
   /** Stores envelopes that came over a link and says of each whether it is stored now. */
   async #take(link: Link, d: DirectFrame): Promise<void> {
-    const path = link.path?.kind ?? "direct";
     const items = await this.#cfg.core.step(async (s) => {
-      const out = [];
+      const out: DirectAck_Item[] = [];
       for (const e of d.envelopes) {
-        const h = parseEnvelope(e);
-        const refused = !(await storeDirect(s, link, path, e));
-        const message = create(MessageRefSchema, { device: h.device, id: h.id });
-        out.push(create(DirectAck_ItemSchema, { conversation: h.conversation, message, refused }));
+        const item = await takeOne(s, link, e);
+        if (item !== null) out.push(item);
       }
       return out;
     });
+    if (items.length === 0) return;
     link.send(create(FrameSchema, { kind: { case: "directAck", value: create(DirectAckSchema, { items }) } }));
   }
 
   /** Notes that the other end stored messages of this device. */
   async #acked(link: Link, ack: DirectAck): Promise<void> {
     const { core } = this.#cfg;
+    const shared = this.#shared(link.account);
     const path = link.path?.kind ?? "direct";
-    for (const item of ack.items) {
-      if (item.refused || item.message === undefined || idFrom(item.message.device) !== core.device) continue;
-      const conversation = idFrom(item.conversation);
-      const row = core.conversations.get(conversation);
-      const delivered = row?.cursors[link.account]?.delivered ?? 0;
-      await update(core, { conversation, device: core.device, id: idFrom(item.message.id) }, (m) => {
-        if (!m.acked && (m.seq === 0 || m.seq > delivered)) m.path = path; // nobody had it before this copy
+    await core.step(async (s) => {
+      for (const { refused, conversation, message } of ack.items) {
+        if (refused || message === undefined) continue;
+        const [id, device] = [idFrom(conversation), idFrom(message.device)];
+        if (device !== core.device || !shared.includes(id)) continue;
+        const m = await s.message(id, device, idFrom(message.id));
+        if (m === null || m.acked) continue;
+        const delivered = s.conversation(id)?.cursors[link.account]?.delivered ?? 0;
+        if (m.seq === 0 || m.seq > delivered) m.path = path; // they did not have it before this copy
         m.acked = true;
-      });
-    }
+        s.saveMessage(m);
+      }
+    });
   }
 
   /** The best link to a person. */
@@ -256,8 +293,14 @@ export class Direct {
   }
 }
 
-function sendOver(link: Link, m: StoredMessage): void {
-  if (m.envelope === null) return;
-  const value = create(DirectSchema, { envelopes: [unmarshal(EnvelopeSchema, m.envelope)] });
-  link.send(create(FrameSchema, { kind: { case: "direct", value } }));
+/** Stores one envelope that came over a link; null when it does not even say which message it is. */
+async function takeOne(s: Step, link: Link, e: Envelope): Promise<DirectAck_Item | null> {
+  try {
+    const h = parseHeader(e.header);
+    const refused = !(await storeDirect(s, link, link.path?.kind ?? "direct", e));
+    const message = create(MessageRefSchema, { device: h.device, id: h.id });
+    return create(DirectAck_ItemSchema, { conversation: h.conversation, message, refused });
+  } catch {
+    return null;
+  }
 }

@@ -1,8 +1,9 @@
+import { OfflineError } from "../net/connection.ts";
 import { UnreachableError } from "../net/rest.ts";
-import { OfflineError, SignedOutError } from "../net/socket.ts";
+import { SignedOutError } from "../net/socket.ts";
 import { WireError } from "../wire/errors.ts";
 import { ErrorCode } from "../wire/schema.ts";
-import { NotReadyError, UnknownDeviceError } from "./core.ts";
+import { ClosedError, NotReadyError, UnknownDeviceError } from "./core.ts";
 import { IdentityChangedError } from "./people.ts";
 import { CommandError, type FailureCode } from "./types.ts";
 
@@ -20,6 +21,11 @@ const codes: Partial<Record<ErrorCode, FailureCode>> = {
   [ErrorCode.STALE_LIST]: "untrusted",
 };
 
+/** Why the relay refused a message: a code of the interface, or the server's own words. */
+export function failureOf(e: WireError): string {
+  return codes[e.code] ?? (e.message === "" ? e.codeName : e.message);
+}
+
 /** Says in the words of the interface what went wrong. */
 export function commandError(e: unknown): CommandError {
   if (e instanceof CommandError) return e;
@@ -33,11 +39,11 @@ export function commandError(e: unknown): CommandError {
   return new CommandError("internal", e instanceof Error ? e.message : "");
 }
 
-/** Runs a command and turns what it throws into a CommandError. */
+/** Runs a command and turns what it throws into a CommandError; a ClosedError stays one, for the next owner to be asked. */
 export async function command<T>(f: () => Promise<T>): Promise<T> {
   try {
     return await f();
   } catch (e) {
-    throw commandError(e);
+    throw e instanceof ClosedError ? e : commandError(e);
   }
 }

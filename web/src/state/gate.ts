@@ -1,63 +1,103 @@
 import { deleteDB } from "idb";
 import { Rest } from "../net/rest.ts";
-import { own } from "../wire/bytes.ts";
 import { hasCode } from "../wire/errors.ts";
 import { pairID } from "../wire/ids.ts";
 import { ErrorCode, ServerInfoSchema } from "../wire/schema.ts";
-import { type Inviter, logIn, type NewAccount, type Opened, openInviter, register } from "./account.ts";
+import { deviceName, type Inviter, logIn, type NewAccount, type Opened, openInviter, register } from "./account.ts";
 import { Core } from "./core.ts";
-import { DATABASE, type Database, openDatabase, type Profile } from "./db.ts";
+import { type Database, type Lost, openDatabase } from "./db.ts";
 import { Engine } from "./engine.ts";
+import { moveIn } from "./enter.ts";
 import { command, commandError } from "./failures.ts";
-import { learnList } from "./people.ts";
+import { browserPlatform, type Platform } from "./platform.ts";
+import { type Intent, Meta, type Profile } from "./records.ts";
 import { TabSession } from "./tabs.ts";
-import { CommandError, type Gate, type Session } from "./types.ts";
-
-const PROFILE = "profile";
+import { CommandError, type Gate, type OpenInvitation, type Session } from "./types.ts";
 
 /** What stands before the session of the account in this browser. */
 export class BrowserGate implements Gate {
   readonly #base: string;
   readonly #version: string;
+  readonly #platform: Platform;
   readonly #rest: Rest;
-  #db: Database | null = null;
+  #db: Promise<Database> | null = null;
+  #session: TabSession | null = null;
+  #signedOut = false; // in another tab: nothing is stored any more
 
-  constructor(base: string, version: string) {
+  /** base is the server's origin. */
+  constructor(base: string, version: string, platform: Platform = browserPlatform) {
     this.#base = base;
     this.#version = version;
-    this.#rest = new Rest(base);
+    this.#platform = platform;
+    this.#rest = new Rest(base, platform.fetch);
   }
 
-  async #database(): Promise<Database> {
-    this.#db ??= await openDatabase(() => this.#db?.close());
+  #database(): Promise<Database> {
+    this.#db ??= openDatabase(this.#platform.database, (why) => this.#lost(why)).catch((e: unknown) => {
+      this.#db = null;
+      throw e;
+    });
     return this.#db;
+  }
+
+  #lost(why: Lost): void {
+    this.#db = null;
+    if (why === "removed") this.#signedOut = true;
+    else this.#session?.stepAside();
   }
 
   resume(): Promise<Session | null> {
     return command(async () => {
-      const db = await this.#database();
-      const profile = (await db.get("meta", PROFILE)) as Profile | undefined;
-      return profile === undefined ? null : this.#start(db, profile);
+      const profile = await (await this.#database()).get("meta", Meta.profile);
+      return profile === undefined ? null : this.#start(null);
     });
   }
 
-  #start(db: Database, profile: Profile): Promise<Session> {
-    return TabSession.start(async () => {
-      const core = await Core.load(db, profile); // read when this tab becomes the owner: another one may have written till then
-      return Engine.start({
-        core,
-        rest: this.#rest,
-        base: this.#base,
-        version: this.#version,
-        forget: () => this.#forget(),
-      });
+  /** Starts the session that is stored, or a new one that takes its place in all tabs. */
+  async #start(opened: Opened | null): Promise<Session> {
+    this.#session?.close();
+    this.#signedOut = false;
+    let entering = opened;
+    this.#session = await TabSession.start(
+      {
+        platform: this.#platform,
+        make: async () => {
+          if (entering !== null) await moveIn(await this.#database(), entering);
+          entering = null;
+          return this.#engine();
+        },
+        keep: (i) => this.#keep(i),
+      },
+      opened !== null,
+    );
+    return this.#session;
+  }
+
+  /** Reads what is stored when this tab becomes the owner: another one may have written till then. */
+  async #engine(): Promise<Engine> {
+    if (this.#signedOut) throw new CommandError("signed-out");
+    const db = await this.#database();
+    const profile = (await db.get("meta", Meta.profile)) as Profile | undefined;
+    if (profile === undefined) throw new CommandError("signed-out");
+    return Engine.start({
+      core: await Core.load(db, profile),
+      platform: this.#platform,
+      rest: this.#rest,
+      base: this.#base,
+      version: this.#version,
+      forget: () => this.#forget(),
     });
+  }
+
+  async #keep(i: Intent): Promise<void> {
+    const tx = (await this.#database()).transaction("intents", "readwrite", { durability: "strict" });
+    await Promise.all([tx.store.put(i), tx.done]);
   }
 
   async #forget(): Promise<void> {
-    this.#db?.close();
+    (await this.#db)?.close();
     this.#db = null;
-    await deleteDB(DATABASE);
+    await deleteDB(this.#platform.database);
   }
 
   async server(): Promise<Awaited<ReturnType<Gate["server"]>>> {
@@ -65,14 +105,15 @@ export class BrowserGate implements Gate {
       const info = await this.#rest.call("GET", "/api/v1/server", ServerInfoSchema);
       const registration =
         info.registration === "open" || info.registration === "closed" ? info.registration : "invite";
-      return { name: info.name, version: info.version, registration, secure: globalThis.isSecureContext };
+      return { name: info.name, version: info.version, registration, secure: this.#platform.secure };
     });
   }
 
-  openInvitation(code: string, secret: string): Promise<{ inviter: string; place: string; usable: boolean }> {
+  openInvitation(code: string, secret: string): Promise<OpenInvitation> {
     return command(async () => {
       const [inviter, server] = await Promise.all([this.#inviter(code, secret), this.server()]);
-      return { inviter: inviter.nickname, place: server.name, usable: inviter.usable };
+      const { account, nickname, usable, usesLeft, expires } = inviter;
+      return { account, inviter: nickname, place: server.name, usable, usesLeft, expires };
     });
   }
 
@@ -86,46 +127,27 @@ export class BrowserGate implements Gate {
     return command(async () => {
       const inviter = await this.#inviter(code, secret);
       const opened = await this.#register({ userName: "", nickname, password: "", setup: "", place: "", inviter });
-      const session = await this.#keep(opened);
+      const session = await this.#start(opened);
       return { session, conversation: await pairID(inviter.account, opened.profile.account as typeof inviter.account) };
     });
   }
 
   register(userName: string, nickname: string, password: string, setup: string, place: string): Promise<Session> {
     return command(async () =>
-      this.#keep(await this.#register({ userName, nickname, password, setup, place, inviter: null })),
+      this.#start(await this.#register({ userName, nickname, password, setup, place, inviter: null })),
     );
   }
 
-  #register(a: NewAccount): Promise<Opened> {
-    return register(this.#rest, this.#base, a);
+  #register(a: Omit<NewAccount, "deviceName">): Promise<Opened> {
+    return register(this.#rest, this.#base, { ...a, deviceName: deviceName(this.#platform.agent) });
   }
 
   async logIn(userName: string, password: string): Promise<Session> {
     try {
-      return await this.#keep(await logIn(this.#rest, this.#base, userName, password));
+      const name = deviceName(this.#platform.agent);
+      return await this.#start(await logIn(this.#rest, this.#base, userName, password, name));
     } catch (e) {
       throw hasCode(e, ErrorCode.UNAUTHENTICATED) ? new CommandError("wrong-password") : commandError(e);
     }
-  }
-
-  /** Writes a new profile and what it begins with, and starts its session. */
-  async #keep(opened: Opened): Promise<Session> {
-    const db = await this.#database();
-    const core = await Core.load(db, opened.profile);
-    await core.step(async (s) => {
-      s.batch.set(PROFILE, opened.profile);
-      const self = s.person(core.account);
-      await learnList(s, self, opened.list);
-      self.userName = opened.profile.userName;
-      s.savePerson(self);
-      if (opened.pinned === null) return;
-      const inviter = s.person(opened.pinned.account);
-      inviter.identityKey = own(opened.pinned.list.list.identityKey);
-      inviter.nickname = opened.pinned.nickname;
-      await learnList(s, inviter, opened.pinned.list.signed);
-      s.savePerson(inviter);
-    });
-    return this.#start(db, opened.profile);
   }
 }

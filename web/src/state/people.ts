@@ -1,7 +1,7 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { equal, own } from "../wire/bytes.ts";
+import { type Bytes, equal, own } from "../wire/bytes.ts";
 import { openDeviceList } from "../wire/devices.ts";
-import { forbidden, staleList } from "../wire/errors.ts";
+import { forbidden } from "../wire/errors.ts";
 import { type ID, idBytes, idFrom, pairID } from "../wire/ids.ts";
 import { openInvitation, openLinkJoin } from "../wire/invitation.ts";
 import {
@@ -14,8 +14,8 @@ import {
   SignedSchema,
 } from "../wire/schema.ts";
 import { unmarshal } from "../wire/unmarshal.ts";
-import type { Step } from "./core.ts";
-import type { StoredPerson } from "./db.ts";
+import type { StoredPerson } from "./records.ts";
+import type { Step } from "./step.ts";
 
 /** Somebody's identity key is not the one that was pinned. */
 export class IdentityChangedError extends Error {
@@ -27,25 +27,37 @@ export class IdentityChangedError extends Error {
 }
 
 /**
- * Verifies a device list against what is pinned and known of a person and remembers it in p, which is not saved.
- * An older list than known is refused: it could bring a revoked device back.
+ * What came of a device list: it is the newest now, it was known, it is an older one, of which only the keys of devices
+ * were learned, for what they signed then, or it is of another identity than the one pinned, which holds sending.
  */
-export async function learnList(s: Step, p: StoredPerson, signed: Signed): Promise<void> {
+export type Learned = "newest" | "known" | "older" | "other-identity";
+
+/**
+ * Verifies a device list against what is pinned and known of a person and remembers it in p, which is not saved. A list
+ * that does not verify throws.
+ */
+export async function learnList(s: Step, p: StoredPerson, signed: Signed): Promise<Learned> {
   const list = await openDeviceList(signed);
   if (list.account !== p.account) throw forbidden("the device list is somebody else's");
-  if (p.identityKey === null) p.identityKey = own(list.list.identityKey);
-  else if (!equal(p.identityKey, list.list.identityKey)) {
-    p.newIdentity = own(list.list.identityKey);
-    s.savePerson(p);
-    throw new IdentityChangedError(p.account);
-  }
+  if (!pin(p, list.list.identityKey)) return "other-identity";
   const known = await s.core.list(p);
-  if (known !== null) {
-    if (list.list.version < known.list.version) throw staleList("an older device list than the one known");
-    list.checkSeen(known);
-  }
+  const older = known !== null && list.list.version < known.list.version;
+  if (known !== null && !older) list.checkSeen(known);
   for (const d of list.list.devices) s.addDeviceKey(p.account, idFrom(d.device), d.signKey);
+  if (older) return "older";
+  if (known !== null && equal(known.hash, list.hash)) return "known";
   p.list = own(toBinary(SignedSchema, signed));
+  return "newest";
+}
+
+/** Pins an identity key at first sight; another one is noted, which holds sending, and false is returned. */
+export function pin(p: StoredPerson, identityKey: Uint8Array): boolean {
+  if (p.identityKey === null) p.identityKey = own(identityKey);
+  else if (!equal(p.identityKey, identityKey)) {
+    p.newIdentity = own(identityKey);
+    return false;
+  }
+  return true;
 }
 
 const relations: Partial<Record<ContactState, StoredPerson["relation"]>> = {
@@ -54,9 +66,12 @@ const relations: Partial<Record<ContactState, StoredPerson["relation"]>> = {
   [ContactState.ACCEPTED]: "accepted",
 };
 
-/** Takes what the server says of a contact; identity and devices count only as far as they verify. */
-export async function applyContact(s: Step, from: Contact): Promise<void> {
-  if (from.profile === undefined) return;
+/**
+ * Takes what the server says of a contact. Identity and devices count only as far as they verify; resolves to what was
+ * wrong with them, null when nothing was.
+ */
+export async function applyContact(s: Step, from: Contact): Promise<unknown> {
+  if (from.profile === undefined) return null;
   const account = idFrom(from.profile.account);
   const p = s.person(account);
   p.userName = from.profile.userName;
@@ -64,24 +79,37 @@ export async function applyContact(s: Step, from: Contact): Promise<void> {
   p.relation = relations[from.state] ?? "none";
   p.note = from.note;
   p.since = Number(from.sinceMs);
-  p.conversation = from.state === ContactState.ACCEPTED ? await pairID(s.core.account, account) : "";
-  if (from.linkJoin !== undefined && p.identityKey === null)
-    p.identityKey = await identityByInvitation(s, account, from.linkJoin);
-  if (from.deviceList !== undefined) await learnList(s, p, from.deviceList);
+  p.conversation = p.relation === "accepted" ? await pairID(s.core.account, account) : "";
+  let wrong: unknown = null;
+  try {
+    await identify(s, p, from);
+  } catch (e) {
+    wrong = e;
+  }
   s.savePerson(p);
+  return wrong;
+}
+
+async function identify(s: Step, p: StoredPerson, from: Contact): Promise<void> {
+  if (from.linkJoin !== undefined) {
+    const vouched = await identityByInvitation(s, p.account, from.linkJoin);
+    if (vouched !== null && !pin(p, vouched)) throw new IdentityChangedError(p.account);
+  }
+  if (from.deviceList !== undefined && (await learnList(s, p, from.deviceList)) === "other-identity")
+    throw new IdentityChangedError(p.account);
 }
 
 /** The identity key that whoever held the secret of an own invitation vouched for; null when it is not an own one. */
-async function identityByInvitation(s: Step, account: ID, signed: Signed) {
+async function identityByInvitation(s: Step, account: string, signed: Signed): Promise<Bytes | null> {
   const { code } = unmarshal(LinkJoinSchema, signed.body); // read to learn which invitation verifies it
   const invitation = s.core.invitations.get(code);
   if (invitation === undefined) return null;
   const join = await openLinkJoin(unmarshal(InvitationSchema, invitation.body).linkKey, signed);
-  if (!equal(join.account, idBytes(account))) throw forbidden("the invitation vouches for somebody else");
+  if (!equal(join.account, idBytes(account as ID))) throw forbidden("the invitation vouches for somebody else");
   return own(join.identityKey);
 }
 
-/** Remembers an own invitation whose signature is of one of the own devices. */
+/** Remembers an own invitation whose signature is of one of the own devices. Throws UnknownDeviceError. */
 export async function keepInvitation(s: Step, state: InvitationState): Promise<void> {
   if (state.invitation === undefined) return;
   const inv = await openInvitation(state.invitation, s.core.lookup);

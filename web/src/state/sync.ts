@@ -1,30 +1,30 @@
 import { create } from "@bufbuild/protobuf";
-import type { FrameKind } from "../net/socket.ts";
-import { OfflineError } from "../net/socket.ts";
-import type { Bytes } from "../wire/bytes.ts";
+import { type FrameKind, OfflineError } from "../net/connection.ts";
+import { Chain } from "../wire/chain.ts";
 import { hasCode, malformed } from "../wire/errors.ts";
 import { type ID, idBytes, idFrom } from "../wire/ids.ts";
-import { openGeneration } from "../wire/keyring.ts";
 import { MAX_PAGE } from "../wire/limits.ts";
 import {
-  type AccountChanges,
-  AccountSyncSchema,
-  type Contact,
   type ConversationState,
   type CursorMoved,
-  CursorSchema,
   ErrorCode,
   type Event,
   GetDeviceListsSchema,
+  type GrantAdded,
   GrantRequestSchema,
+  type Page,
+  type Signed,
   SyncSchema,
-  type Welcome,
 } from "../wire/schema.ts";
-import { answerGrant, makeRekey, takeAddedGrant } from "./commits.ts";
-import { type Core, sealAccountKey, UnknownDeviceError } from "./core.ts";
-import type { StoredConversation } from "./db.ts";
-import { applyContact, keepInvitation, learnList } from "./people.ts";
-import { openSealed, storeEvents } from "./receive.ts";
+import { answerGrant, makeRekey, outdated } from "./commits.ts";
+import { type Core, UnknownDeviceError } from "./core.ts";
+import type { Cursors } from "./cursors.ts";
+import { takeGrant, unlockAll } from "./epochs.ts";
+import { IdentityChangedError, learnList } from "./people.ts";
+import { settleRead } from "./reading.ts";
+import { openSealed, type Run, storeEvents } from "./receive.ts";
+import { END, MOST_SEQ, type StoredConversation, UNNUMBERED } from "./records.ts";
+import type { Step } from "./step.ts";
 
 type Value<C extends FrameKind["case"]> = Extract<FrameKind, { case: C }>["value"];
 
@@ -34,163 +34,141 @@ export type Ask = <C extends NonNullable<FrameKind["case"]>>(
   answer: C,
 ) => Promise<NonNullable<Value<C>>>;
 
-const ACCOUNT_VERSION = "account_version";
 /** Each fetch of lists may reveal members whose lists are missing too. */
 const MOST_FETCHES = 8;
 
-/** Keeps what is stored here equal to what the server has. */
+export interface SyncConfig {
+  readonly core: Core;
+  readonly ask: Ask;
+  readonly cursors: Cursors;
+  /** Something did not verify or could not be done; nothing waits for it. */
+  report(e: unknown): void;
+  /** The server turned out to have an older copy of what it had. */
+  restored(): void;
+}
+
+/** Keeps the stored conversations equal to what the relay has. */
 export class Sync {
+  readonly #cfg: SyncConfig;
   readonly #core: Core;
-  readonly #ask: Ask;
-  readonly #report: (e: unknown) => void;
-  #version = 0n;
-  readonly #syncing = new Map<string, Promise<void>>();
+  readonly #running = new Map<string, { done: Promise<void>; again: boolean }>();
+  readonly #failed = new Set<string>(); // conversations whose reading broke off
 
-  constructor(core: Core, ask: Ask, report: (e: unknown) => void) {
-    this.#core = core;
-    this.#ask = ask;
-    this.#report = report;
+  constructor(cfg: SyncConfig) {
+    this.#cfg = cfg;
+    this.#core = cfg.core;
   }
 
-  async load(): Promise<void> {
-    const stored = await this.#core.db.get("meta", ACCOUNT_VERSION);
-    if (typeof stored === "bigint") this.#version = stored;
-  }
-
-  get version(): bigint {
-    return this.#version;
-  }
-
-  async welcome(w: Welcome): Promise<void> {
-    if (w.changes !== undefined) await this.changes(w.changes);
-    for (const state of w.behind) await this.state(state);
-  }
-
-  /** Takes pages of account changes until there are no more. */
-  async changes(first: AccountChanges): Promise<void> {
-    for (let changes = first; ; ) {
-      for (const contact of changes.contacts) await this.#contact(contact);
-      await this.#own(changes);
-      for (const state of changes.conversations) await this.state(state);
-      if (changes.version !== 0n) {
-        const { version } = changes;
-        await this.#core.step(async (s) => {
-          s.batch.set(ACCOUNT_VERSION, version);
-          s.touched = true;
-        });
-        this.#version = version;
-      }
-      if (!changes.more) return;
-      changes = await this.#ask(
-        { case: "accountSync", value: create(AccountSyncSchema, { after: changes.version }) },
-        "accountChanges",
-      );
-    }
-  }
-
-  async #contact(contact: Contact): Promise<void> {
-    try {
-      await this.#core.step((s) => applyContact(s, contact));
-    } catch (e) {
-      this.#report(e);
-      await this.#core.step(async () => undefined);
-    }
-  }
-
-  async #own(changes: AccountChanges): Promise<void> {
-    const { profile } = this.#core;
-    for (const g of changes.generationGrants) {
-      if (idFrom(g.device) !== this.#core.device || profile.accountKeys.some((k) => k.generation === g.generation))
-        continue;
-      const key = await openGeneration(
-        { privateKey: profile.sealKey, publicKey: profile.sealPublic },
-        this.#core.account,
-        g,
-      );
-      const sealed = await sealAccountKey(profile.storeKey, this.#core.account, key);
-      profile.accountKeys = [...profile.accountKeys, { generation: g.generation, sealed }];
-      await this.#core.step(async (s) => {
-        s.batch.set("profile", profile);
-        s.touched = true;
-      });
-    }
-    await this.#core.step(async (s) => {
-      const self = s.person(this.#core.account);
-      if (changes.profile !== undefined) {
-        self.userName = changes.profile.userName;
-        self.nickname = changes.profile.nickname;
-      }
-      if (changes.deviceList !== undefined) await learnList(s, self, changes.deviceList).catch(this.#report);
-      s.savePerson(self);
-    });
-    for (const state of changes.invitations) {
-      await this.#core.step((s) => keepInvitation(s, state)).catch(this.#report);
-    }
-  }
-
-  /** Takes the relay's summary of a conversation and fetches what is missing. */
+  /**
+   * Takes the relay's summary of a conversation and fetches what is missing. One that fails holds up no other; it is
+   * tried again later. Rejects with OfflineError.
+   */
   async state(state: ConversationState): Promise<void> {
     const id = idFrom(state.conversation);
-    const row = await this.#core.step(async (s) => {
-      const row = s.conversationOrNew(id);
-      row.kind ||= state.kind;
-      row.head = Number(state.headSeq);
+    try {
+      const row = await this.#note(id, state);
+      const told = Number(state.deliveredSeq);
+      // A relay that knows of less than this device acknowledged may be an older copy of itself: its log is compared.
+      if (row === null || row.through !== row.head || told < row.through || row.replay !== null)
+        await this.conversation(id);
+      if (row !== null && row.readSeq > Number(state.readSeq)) this.#cfg.cursors.read(id, row.readSeq);
+    } catch (e) {
+      if (e instanceof OfflineError) throw e;
+      this.#failed.add(id);
+      this.#cfg.report(e);
+    }
+  }
+
+  /** Notes what the relay says of a known conversation; resolves to null for one of which no log was read yet. */
+  #note(id: ID, state: ConversationState): Promise<StoredConversation | null> {
+    return this.#core.step(async (s) => {
+      const row = s.conversation(id);
+      if (row === null) return null;
+      row.head = Math.min(Number(state.headSeq), MOST_SEQ);
       row.needsEpoch = state.needsEpoch;
-      row.readSeq = Math.max(row.readSeq, Number(state.readSeq));
+      row.readSeq = Math.max(row.readSeq, Math.min(Number(state.readSeq), MOST_SEQ));
       for (const m of state.members) moveCursor(row, idFrom(m.account), Number(m.deliveredSeq), Number(m.readSeq));
       s.saveConversation(row);
       return row;
     });
-    if (row.through < row.head || row.through > Number(state.headSeq)) await this.conversation(id);
   }
 
-  /** Fetches pages until this device has all that the relay has of a conversation. */
+  /** Tries again what failed. */
+  async retry(): Promise<void> {
+    for (const id of this.#failed) {
+      try {
+        await this.conversation(id);
+        this.#failed.delete(id);
+      } catch (e) {
+        if (e instanceof OfflineError) return;
+        this.#cfg.report(e);
+      }
+    }
+  }
+
+  /** Fetches pages until this device has all that the relay had of a conversation when this was called. */
   conversation(id: string): Promise<void> {
-    const running = this.#syncing.get(id);
-    if (running !== undefined) return running;
-    const done = this.#pages(id).finally(() => this.#syncing.delete(id));
-    this.#syncing.set(id, done);
-    return done;
+    const running = this.#running.get(id);
+    if (running !== undefined) {
+      running.again = true; // its last page may have left before this call
+      return running.done;
+    }
+    const run = { done: Promise.resolve(), again: false };
+    run.done = (async () => {
+      try {
+        do {
+          run.again = false;
+          await this.#pages(id);
+        } while (run.again);
+      } finally {
+        this.#running.delete(id);
+      }
+    })();
+    this.#running.set(id, run);
+    return run.done;
   }
 
   async #pages(id: string): Promise<void> {
     for (;;) {
       const after = this.#core.conversations.get(id)?.through ?? 0;
-      const request = create(SyncSchema, { conversation: idBytes(id as ID), after: BigInt(after), limit: MAX_PAGE });
-      const knownHash = await this.#hashAt(id, after);
-      if (knownHash !== null) {
-        request.knownSeq = BigInt(after);
-        request.knownHash = knownHash;
-      }
-      const page = await this.#ask({ case: "sync", value: request }, "page");
+      const page = await this.#page(id, after);
       if (page.diverged) {
         await this.#restart(id);
         continue;
       }
       const through = Number(page.throughSeq);
-      await this.#store(id, page.events, through);
-      if (through >= Number(page.headSeq) || through <= after) {
-        await this.#acknowledge(id, through);
-        return;
-      }
+      await this.#store(id, { events: page.events, through });
+      if (page.state !== undefined) await this.#note(id as ID, page.state);
+      if (through < Number(page.headSeq) && through > after) continue;
+      await this.#finishReplay(id);
+      await this.#arrived(id);
+      return;
     }
   }
 
-  /** The hash of the message at a number, null when something else stands there. */
-  async #hashAt(id: string, seq: number): Promise<Bytes | null> {
-    if (seq === 0) return null;
-    const m = await this.#core.db.getFromIndex("messages", "place", [id, seq]);
-    return m?.hash ?? null;
+  /** Asks for what follows on a number, and names what this device read there: the relay says if that is not in its log. */
+  async #page(id: string, after: number): Promise<Page> {
+    const request = create(SyncSchema, { conversation: idBytes(id as ID), after: BigInt(after), limit: MAX_PAGE });
+    const mark = this.#core.conversations.get(id)?.mark ?? null;
+    if (mark !== null) {
+      request.knownSeq = BigInt(mark.seq);
+      request.knownHash = mark.hash;
+    }
+    const page = await this.#cfg.ask({ case: "sync", value: request }, "page");
+    if (after > 0)
+      page.diverged ||= Number(page.headSeq) < after; // its end is gone, with whatever stood there
+    else if (page.diverged) throw malformed("the relay denies what was not said");
+    return page;
   }
 
   /** Stores events; keys of devices that are not known yet are fetched first. */
-  async #store(id: string, events: readonly Event[], through: number): Promise<void> {
+  async #store(id: string, run: Run): Promise<void> {
     const fetched = new Set<string>();
     for (let n = 0; n < MOST_FETCHES; n++) {
       try {
-        const stored = await storeEvents(this.#core, id, events, through, fetched);
-        for (const e of stored.refused) this.#report(e);
-        for (const m of stored.missing) this.#askGrant(m.conversation, m.epoch);
+        const stored = await storeEvents(this.#core, id, run, fetched);
+        for (const e of stored.refused) this.#cfg.report(e);
+        for (const epoch of stored.missing) this.#askGrant(id, epoch);
         return;
       } catch (e) {
         if (!(e instanceof UnknownDeviceError)) throw e;
@@ -201,29 +179,42 @@ export class Sync {
     throw malformed("too many unknown devices in one page");
   }
 
+  /** Tells the relay what is stored and read here now. */
+  async #arrived(id: string): Promise<void> {
+    const before = this.#core.conversations.get(id)?.readSeq ?? 0;
+    const read = await settleRead(this.#core, id);
+    const through = this.#core.conversations.get(id)?.through ?? 0;
+    this.#cfg.cursors.delivered(id, through);
+    if (read > before) this.#cfg.cursors.read(id, read);
+  }
+
   /** Gets every version of an account's device list, oldest first. */
   async lists(account: ID): Promise<void> {
-    const answer = await this.#ask(
-      { case: "getDeviceLists", value: create(GetDeviceListsSchema, { accounts: [idBytes(account)] }) },
-      "lists",
-    );
-    for (const signed of answer.lists) {
-      await this.#core
-        .step(async (s) => {
-          const p = s.person(account);
-          await learnList(s, p, signed);
-          s.savePerson(p);
-        })
-        .catch((e: unknown) => {
-          if (!hasCode(e, ErrorCode.STALE_LIST)) this.#report(e); // older versions than the one known come too
-        });
-    }
+    const request = create(GetDeviceListsSchema, { accounts: [idBytes(account)] });
+    const answer = await this.#cfg.ask({ case: "getDeviceLists", value: request }, "lists");
+    await this.#learn(account, answer.lists);
+  }
+
+  #learn(account: ID, lists: readonly Signed[]): Promise<void> {
+    return this.#core.step(async (s) => {
+      for (const signed of lists) {
+        const p = s.person(account);
+        try {
+          if ((await learnList(s, p, signed)) === "other-identity") throw new IdentityChangedError(account);
+        } catch (e) {
+          this.#cfg.report(e);
+        }
+        s.savePerson(p);
+      }
+    });
   }
 
   /** Asks the members for an epoch key, without waiting. */
   #askGrant(conversation: string, epoch: bigint): void {
     const value = create(GrantRequestSchema, { conversation: idBytes(conversation as ID), epoch });
-    this.#ask({ case: "grantRequest", value }, "ok").catch(this.#report);
+    this.#cfg.ask({ case: "grantRequest", value }, "ok").catch((e: unknown) => {
+      if (!(e instanceof OfflineError)) this.#cfg.report(e);
+    });
   }
 
   /** Takes live events. What follows directly on what is stored is stored; a gap is fetched. */
@@ -233,51 +224,47 @@ export class Sync {
       const id = idFrom(e.conversation);
       byConversation.set(id, [...(byConversation.get(id) ?? []), e]);
     }
-    for (const [id, run] of byConversation) {
-      const through = this.#core.conversations.get(id)?.through ?? 0;
-      let next = through;
-      let gap = false;
-      for (const e of run) {
-        gap ||= Number(e.seq) > next + 1;
-        next = Math.max(next, Number(e.seq));
-      }
-      if (gap) await this.conversation(id);
-      else if (next > through) {
-        await this.#store(id, run, next);
-        await this.#acknowledge(id, next);
-      }
+    for (const [id, run] of byConversation) await this.#live(id, run);
+  }
+
+  async #live(id: string, run: readonly Event[]): Promise<void> {
+    const row = this.#core.conversations.get(id);
+    const through = row?.through ?? 0;
+    let next = through;
+    let gap = row?.replay != null;
+    for (const e of run) {
+      gap ||= Number(e.seq) > next + 1;
+      next = Math.max(next, Number(e.seq));
+    }
+    if (gap) await this.conversation(id);
+    else if (next > through) {
+      await this.#store(id, { events: run, through: next });
+      await this.#arrived(id);
     }
   }
 
-  /** Tells the relay that everything up to seq is durably stored here. */
-  async #acknowledge(id: string, seq: number): Promise<void> {
-    const value = create(CursorSchema, { conversation: idBytes(id as ID), deliveredSeq: BigInt(seq) });
-    await this.#ask({ case: "cursor", value }, "ok").catch((e: unknown) => {
-      if (!(e instanceof OfflineError)) throw e; // the next greeting shows that it is behind
-    });
-  }
-
   /**
-   * Forgets the relay's numbers of a conversation: it lost or replaced events (a restored backup). What it does
-   * not have any more is posted again.
+   * Begins to read a conversation's log anew: the relay lost or replaced events (a restored backup). Numbers are
+   * forgotten, the chain is checked from its first commit on, and what is in force stays so until that is done.
    */
   async #restart(id: string): Promise<void> {
-    this.#report(new Error("the server's log of a conversation changed: reading it again"));
-    const all = await this.#core.db.getAllFromIndex(
-      "messages",
-      "place",
-      IDBKeyRange.bound([id, 0], [id, Number.MAX_SAFE_INTEGER]),
-    );
+    this.#cfg.report(new Error("the server's log of a conversation changed: reading it again"));
+    await this.#core.step(async (s) => readAnew(s, id));
+    this.#cfg.restored();
+  }
+
+  /** The log was read to its end: its chain is in force, and own messages that it lacks are posted again. */
+  async #finishReplay(id: string): Promise<void> {
+    if (this.#core.conversations.get(id)?.replay == null) return;
     await this.#core.step(async (s) => {
       const row = s.conversationOrNew(id);
-      row.through = 0;
-      row.head = 0;
-      for (const m of all) {
-        if (m.seq === 0) continue;
-        m.seq = 0;
-        if (m.device === this.#core.device && m.content !== null && m.status === "stored") m.status = "waiting";
-        s.saveMessage(m);
-      }
+      row.chain = row.replay;
+      row.replay = null;
+      s.batch.each("place", IDBKeyRange.bound([id, UNNUMBERED], [id, END]), (m) =>
+        m.device === this.#core.device && m.status === "stored" && m.content !== null
+          ? { ...m, status: "waiting", envelope: null }
+          : null,
+      );
       s.saveConversation(row);
     });
   }
@@ -289,9 +276,11 @@ export class Sync {
     await this.#core.step(async (s) => {
       const row = s.conversation(id);
       if (row === null) return;
-      if (account === this.#core.account) row.readSeq = Math.max(row.readSeq, Number(moved.readSeq));
+      const before = JSON.stringify([row.readSeq, row.cursors]);
+      if (account === this.#core.account)
+        row.readSeq = Math.max(row.readSeq, Math.min(Number(moved.readSeq), MOST_SEQ));
       else moveCursor(row, account, Number(moved.deliveredSeq), Number(moved.readSeq));
-      s.saveConversation(row);
+      if (JSON.stringify([row.readSeq, row.cursors]) !== before) s.saveConversation(row);
     });
   }
 
@@ -301,8 +290,10 @@ export class Sync {
     const row = this.#core.conversations.get(id);
     if (!needsEpoch || row === undefined) return;
     for (const m of this.#core.chain(row).members) await this.lists(idFrom(m.account)); // somebody's account key changed
+    const now = this.#core.conversations.get(id) ?? row;
+    if (!now.needsEpoch && !(await outdated(this.#core, now))) return; // somebody else has done it
     try {
-      await this.#ask({ case: "commit", value: await makeRekey(this.#core, row) }, "committed");
+      await this.#cfg.ask({ case: "commit", value: await makeRekey(this.#core, now) }, "committed");
     } catch (e) {
       if (!hasCode(e, ErrorCode.STALE_HEAD)) throw e; // losing the race is as good as winning it
     }
@@ -312,20 +303,42 @@ export class Sync {
   /** Somebody's device lacks a key. */
   async grantNeeded(conversation: ID, epoch: bigint, account: ID): Promise<void> {
     const post = await answerGrant(this.#core, conversation, epoch, account);
-    if (post !== null) await this.#ask({ case: "grantPost", value: post }, "ok");
+    if (post !== null) await this.#cfg.ask({ case: "grantPost", value: post }, "ok");
   }
 
   /** A key that this device asked for has come. */
-  async grantAdded(added: {
-    conversation: Uint8Array;
-    epoch: bigint;
-    grant?: Parameters<typeof takeAddedGrant>[3];
-  }): Promise<void> {
+  async grantAdded({ conversation, epoch, grant }: GrantAdded): Promise<void> {
+    if (grant === undefined) throw malformed("no grant was added");
+    const id = idFrom(conversation);
     await this.#core.step(async (s) => {
-      const row = s.conversation(idFrom(added.conversation));
-      if (row !== null && (await takeAddedGrant(s, row, added.epoch, added.grant))) await openSealed(s, row.id);
+      if (await takeGrant(s, id, epoch, grant)) await openSealed(s, id, (e) => this.#cfg.report(e));
     });
   }
+
+  /** The account has another key: grants that could not be opened may open now. */
+  async keyArrived(): Promise<void> {
+    for (const id of this.#core.conversations.keys())
+      await this.#core.step(async (s) => {
+        await unlockAll(s, id as ID, (e) => this.#cfg.report(e));
+        await openSealed(s, id, (e) => this.#cfg.report(e));
+      });
+  }
+}
+
+/** Makes a conversation one whose log is read from its first number on. */
+export function readAnew(s: Step, id: string): void {
+  const row = s.conversationOrNew(id);
+  row.through = 0;
+  row.head = 0;
+  row.mark = null;
+  row.readSeq = 0; // the relay tells what it knows of
+  row.cursors = {};
+  row.counters = {};
+  row.replay = Chain.empty(id as ID).toBytes();
+  s.batch.each("place", IDBKeyRange.bound([id, 0], [id, UNNUMBERED], false, true), (m) =>
+    m.seq === 0 ? null : { ...m, seq: 0, place: UNNUMBERED + m.arrival },
+  );
+  s.saveConversation(row);
 }
 
 function moveCursor(row: StoredConversation, account: string, delivered: number, read: number): void {

@@ -1,184 +1,308 @@
-import { newID } from "../wire/ids.ts";
+import { type ID, newID } from "../wire/ids.ts";
+import { ClosedError } from "./core.ts";
+import { command as asCommand } from "./failures.ts";
+import type { Platform, TabChannel } from "./platform.ts";
+import type { Intent } from "./records.ts";
+import { TabConversation } from "./tab-conversation.ts";
+import { type Command, type Hint, isRepeatable, TABS_VERSION, type TabMessage } from "./tab-messages.ts";
 import {
   CommandError,
-  type FailureCode,
   type Invitation,
   type MessageView,
   type OpenConversation,
   type Person,
   type Session,
-  type Timeline,
   type View,
 } from "./types.ts";
+import { checkText } from "./write.ts";
 
 // One tab owns the socket, the counter and the outbox: the one that holds the Web Lock. The others show what it
-// tells them on a BroadcastChannel and send it their commands. When it goes, the next one takes over.
+// tells them on a BroadcastChannel and send it their commands. When it goes, the next one takes over, and is asked
+// again for what has not been answered.
 
 const LOCK = "parley-owner";
 const CHANNEL = "parley-tabs";
+const tabLock = (tab: string): string => `parley-tab-${tab}`; // held while the tab lives
+// Times in milliseconds.
 const CALL_TIMEOUT = 60_000;
+const YIELD = 5_000; // how long a tab that asked to be let in is waited for
 
-/** Commands that a tab may have carried out by the owner. */
-const commands = [
-  "send",
-  "retry",
-  "discard",
-  "find",
-  "ask",
-  "accept",
-  "decline",
-  "invite",
-  "revokeInvitation",
-  "join",
-  "setName",
-  "changePassword",
-  "signOut",
-  "tryDirect",
-] as const;
-const hints = ["typing", "setDraft", "retryNow", "active"] as const;
-type Command = (typeof commands)[number];
-type Hint = (typeof hints)[number];
+/** The session of the tab that owns the account. */
+export interface Owner extends Session {
+  open(conversation: string, atLeast?: number): OpenConversation;
+  /** Sends a text under an id: however often it is asked for, one message goes out. */
+  deliver(conversation: string, text: string, id: string): Promise<void>;
+  hideAddress(on: boolean): Promise<void>;
+  /** Resolves when nothing more is written. */
+  stop(): Promise<void>;
+}
 
-type Message =
-  | { kind: "owner" } // a tab has taken over
-  | { kind: "hello" } // a tab wants the view
-  | { kind: "view"; view: View }
-  | { kind: "ended" } // signed out: nothing is left
-  | { kind: "call"; from: string; n: number; command: Command; args: unknown[] }
-  | { kind: "result"; to: string; n: number; value?: unknown; code?: FailureCode; detail?: string; retryAfter?: number }
-  | { kind: "hint"; hint: Hint; args: unknown[] }
-  | { kind: "open"; handle: string; conversation: string }
-  | { kind: "older" | "close"; handle: string }
-  | { kind: "read"; handle: string; seq: number }
-  | { kind: "timeline"; handle: string; timeline: Timeline };
-
-/** The part of an owner that tabs need. */
-interface Owner extends Session {
-  stop(): void;
+export interface TabsConfig {
+  readonly platform: Platform;
+  /** Makes the owner, from what is stored then: another tab may have written till then. */
+  make(): Promise<Owner>;
+  /** Makes a text durable that the owner will send: whichever tab owns the account next finds it. */
+  keep(i: Intent): Promise<void>;
 }
 
 interface Pending {
+  readonly command: Command;
+  readonly args: readonly unknown[];
   resolve(value: unknown): void;
   reject(e: unknown): void;
 }
 
+interface Served {
+  readonly tab: string;
+  readonly open: OpenConversation;
+}
+
 /** The account's session as every tab has it. */
 export class TabSession implements Session {
+  readonly #cfg: TabsConfig;
   readonly #tab = newID();
-  readonly #channel = new BroadcastChannel(CHANNEL);
-  readonly #make: () => Promise<Owner>;
+  readonly #channel: TabChannel;
   readonly #listeners = new Set<() => void>();
-  readonly #pending = new Map<number, Pending>();
-  readonly #views = new Map<string, RemoteConversation>(); // this tab's own, by handle
-  readonly #served = new Map<string, OpenConversation>(); // other tabs', by handle
+  readonly #pending = new Map<number, Pending>(); // asked of another tab
+  readonly #views = new Map<string, TabConversation>(); // this tab's own, by handle
+  readonly #served = new Map<string, Served>(); // other tabs', by handle
+  readonly #known = new Set<string>(); // tabs whose end this owner watches for
+  readonly #alive = new AbortController(); // until the session is closed
+  readonly #unwatch: () => void;
+  #competing: AbortController | null = null; // while the lock is wanted or held
   #owner: Owner | null = null;
   #view: View | null = null;
+  #heard = false; // there are other tabs
   #calls = 0;
-  #began: (() => void) | null = null;
-  #ended = false; // signed out
+  #began: { resolve: () => void; reject: (e: unknown) => void } | null = null;
+  #mode: "open" | "ended" | "aside" = "open"; // signed out; made room for newer code
   #release: () => void = () => undefined;
 
-  private constructor(make: () => Promise<Owner>) {
-    this.#make = make;
-    this.#channel.onmessage = (e: MessageEvent<Message>) => this.#receive(e.data);
+  private constructor(cfg: TabsConfig) {
+    this.#cfg = cfg;
+    this.#channel = cfg.platform.channel(CHANNEL);
+    this.#channel.onmessage = (e) => this.#receive(e.data as TabMessage);
+    this.#unwatch = cfg.platform.watch({
+      online: () => undefined,
+      offline: () => undefined,
+      shown: () => undefined,
+      frozen: () => this.#frozen(),
+      thawed: () => this.#thawed(),
+    });
+    this.#hold();
   }
 
-  /** Resolves when there is something to show: as the owner, or from it. */
-  static async start(make: () => Promise<Owner>): Promise<TabSession> {
-    const session = new TabSession(make);
+  /**
+   * Resolves when there is something to show: as the owner, or from it. With letMeIn the tab that owns the account
+   * makes room: this one has another session for it.
+   */
+  static async start(cfg: TabsConfig, letMeIn = false): Promise<TabSession> {
+    const session = new TabSession(cfg);
     await new Promise<void>((resolve, reject) => {
-      session.#began = resolve;
-      navigator.locks.request(LOCK, () => session.#own()).catch(reject);
-      session.#post({ kind: "hello" });
+      session.#began = { resolve, reject };
+      if (letMeIn) session.#post({ kind: "yield" });
+      session.#compete();
+      session.#post({ kind: "hello", version: TABS_VERSION });
     });
     return session;
   }
 
-  /** Owns the account until the tab goes. */
-  async #own(): Promise<void> {
-    if (this.#ended) return;
-    const owner = await this.#make();
+  /** Ends this tab's part in the session; others go on. */
+  close(): void {
+    this.#mode = "ended";
+    this.#giveUp();
+    this.#alive.abort();
+    this.#unwatch();
+    this.#channel.close();
+  }
+
+  /** Lets go of the stored state for good: newer code changes it, or it was removed. */
+  stepAside(): void {
+    if (this.#mode !== "open") return;
+    this.#mode = "aside";
+    this.#giveUp();
+    this.#began?.reject(new CommandError("internal", "another tab has a newer version of this page: load it again"));
+    if (this.#view !== null) this.#show({ ...this.#view, connection: { kind: "superseded" } });
+  }
+
+  // Who owns the account
+
+  /** Other tabs learn from this lock that the tab is gone. */
+  #hold(): void {
+    const gone = new Promise<void>((resolve) => this.#alive.signal.addEventListener("abort", () => resolve()));
+    this.#cfg.platform.locks.request(tabLock(this.#tab), () => gone).catch((e: unknown) => console.warn("tab", e));
+  }
+
+  #compete(): void {
+    if (this.#competing !== null || this.#mode !== "open") return;
+    const wanted = new AbortController();
+    this.#competing = wanted;
+    this.#cfg.platform.locks
+      .request(LOCK, { signal: wanted.signal }, () => this.#own(wanted.signal))
+      .catch((e: unknown) => {
+        if (!wanted.signal.aborted) this.#failed(e);
+      });
+  }
+
+  #failed(e: unknown): void {
+    this.#competing = null;
+    if (this.#began !== null) this.#began.reject(e);
+    else if (e instanceof CommandError && e.code === "signed-out") this.#end();
+    else {
+      console.error("session", e);
+      this.stepAside();
+    }
+  }
+
+  /** Lets go of the account, or of the wish for it. */
+  #giveUp(): void {
+    this.#competing?.abort();
+    this.#competing = null;
+    this.#release();
+  }
+
+  /** Owns the account until it is given up; else the browser frees the lock with the tab. */
+  async #own(given: AbortSignal): Promise<void> {
+    if (given.aborted) return;
+    const owner = await this.#cfg.make();
+    if (!given.aborted) await this.#serveAs(owner);
+    await owner.stop();
+  }
+
+  async #serveAs(owner: Owner): Promise<void> {
     this.#owner = owner;
-    owner.subscribe(() => {
-      this.#show(owner.view());
-      this.#post({ kind: "view", view: owner.view() });
-    });
-    this.#show(owner.view());
-    for (const v of this.#views.values()) v.attach(owner.open(v.conversation));
+    owner.subscribe(() => this.#tell(owner));
+    for (const v of this.#views.values()) v.attach(owner.open(v.conversation, v.timeline().messages.length));
     this.#post({ kind: "owner" });
-    this.#post({ kind: "view", view: owner.view() });
+    this.#tell(owner);
+    this.#askAgain();
     await new Promise<void>((resolve) => {
-      this.#release = resolve; // when signed out; else the browser frees the lock with the tab
+      this.#release = resolve;
     });
+    this.#release = () => undefined;
+    this.#owner = null;
+    for (const v of this.#views.values()) v.detach();
+    for (const { open } of this.#served.values()) open.close();
+    this.#served.clear();
+    this.#known.clear();
+  }
+
+  #tell(owner: Owner): void {
+    if (owner !== this.#owner) return;
+    this.#show(owner.view());
+    if (this.#heard) this.#post({ kind: "view", view: owner.view() });
   }
 
   #show(view: View): void {
     this.#view = view;
-    this.#began?.();
+    this.#began?.resolve();
     this.#began = null;
     for (const f of this.#listeners) f();
   }
 
-  #post(m: Message): void {
-    this.#channel.postMessage(m);
+  #frozen(): void {
+    this.#giveUp();
   }
 
-  #receive(m: Message): void {
-    if (this.#owner !== null) this.#serve(this.#owner, m);
+  #thawed(): void {
+    this.#compete();
+    this.#turnToOwner();
+  }
+
+  /** Another tab has another session: it gets the lock before all who queue for it. */
+  #makeRoom(): void {
+    this.#giveUp();
+    const again = setTimeout(() => this.#compete(), YIELD);
+    this.#alive.signal.addEventListener("abort", () => clearTimeout(again));
+  }
+
+  // What tabs say
+
+  #post(m: TabMessage): void {
+    if (!this.#alive.signal.aborted) this.#channel.postMessage(m);
+  }
+
+  #receive(m: TabMessage): void {
+    this.#heard = true;
+    if (this.#mode !== "open") return;
+    if (m.kind === "yield") this.#makeRoom();
+    else if (m.kind === "hello" && m.version > TABS_VERSION) this.stepAside();
+    else if (this.#owner !== null) this.#serve(this.#owner, m);
     else this.#follow(m);
   }
 
   /** What the owner does for others. */
-  #serve(owner: Owner, m: Message): void {
+  #serve(owner: Owner, m: TabMessage): void {
     switch (m.kind) {
       case "hello":
         this.#post({ kind: "view", view: owner.view() });
         return;
       case "call":
-        this.#carryOut(owner, m.command, m.args).then(
-          (value) => this.#post({ kind: "result", to: m.from, n: m.n, value }),
-          (e: unknown) => {
-            const failure = e instanceof CommandError ? e : new CommandError("internal");
-            const { code, message, retryAfter } = failure;
-            this.#post({ kind: "result", to: m.from, n: m.n, code, detail: message, retryAfter });
-          },
-        );
+        this.#answer(owner, m);
         return;
       case "hint":
         (owner[m.hint] as (...args: unknown[]) => void)(...m.args);
         return;
-      case "open": {
-        const open = owner.open(m.conversation);
-        const tell = (): void => this.#post({ kind: "timeline", handle: m.handle, timeline: open.timeline() });
-        open.subscribe(tell);
-        this.#served.set(m.handle, open);
-        tell();
+      case "open":
+        this.#openFor(owner, m);
         return;
-      }
       case "older":
         this.#served
           .get(m.handle)
-          ?.older()
+          ?.open.older()
           .catch((e: unknown) => console.error("older", e));
         return;
       case "read":
-        this.#served.get(m.handle)?.markRead(m.seq);
+        this.#served.get(m.handle)?.open.markRead(m.seq, m.key);
         return;
       case "close":
-        this.#served.get(m.handle)?.close();
-        this.#served.delete(m.handle);
+        this.#closeFor(m.handle);
         return;
       default: // answers are for the others
     }
   }
 
+  #answer(owner: Owner, { from: to, n, command, args }: Extract<TabMessage, { kind: "call" }>): void {
+    this.#carryOut(owner, command, args).then(
+      (value) => this.#post({ kind: "result", to, n, value }),
+      (e: unknown) => {
+        if (e instanceof ClosedError) return; // the next owner is asked again
+        const { code, message, retryAfter } = e instanceof CommandError ? e : new CommandError("internal");
+        this.#post({ kind: "failure", to, n, code, detail: message, retryAfter });
+      },
+    );
+  }
+
+  #openFor(owner: Owner, { from, handle, conversation, atLeast }: Extract<TabMessage, { kind: "open" }>): void {
+    this.#closeFor(handle);
+    const open = owner.open(conversation, atLeast);
+    const tell = (): void => this.#post({ kind: "timeline", handle, timeline: open.timeline() });
+    open.subscribe(tell);
+    this.#served.set(handle, { tab: from, open });
+    if (this.#known.has(from)) return;
+    this.#known.add(from);
+    const signal = this.#competing?.signal;
+    this.#cfg.platform.locks
+      .request(tabLock(from), signal === undefined ? {} : { signal }, async () => this.#gone(from))
+      .catch(() => undefined); // this tab gave up first
+  }
+
+  #closeFor(handle: string): void {
+    this.#served.get(handle)?.open.close();
+    this.#served.delete(handle);
+  }
+
+  #gone(tab: string): void {
+    this.#known.delete(tab);
+    for (const [handle, s] of this.#served) if (s.tab === tab) this.#closeFor(handle);
+  }
+
   /** What the others take from the owner. */
-  #follow(m: Message): void {
+  #follow(m: TabMessage): void {
     switch (m.kind) {
       case "owner":
-        for (const p of this.#pending.values()) p.reject(new CommandError("offline"));
-        this.#pending.clear();
-        for (const [handle, v] of this.#views) this.#post({ kind: "open", handle, conversation: v.conversation });
+        this.#compete();
+        this.#turnToOwner();
         return;
       case "view":
         this.#show(m.view);
@@ -189,11 +313,12 @@ export class TabSession implements Session {
       case "timeline":
         this.#views.get(m.handle)?.take(m.timeline);
         return;
-      case "result": {
+      case "result":
+      case "failure": {
         const pending = this.#pending.get(m.n);
         if (m.to !== this.#tab || pending === undefined) return;
         this.#pending.delete(m.n);
-        if (m.code === undefined) pending.resolve(m.value);
+        if (m.kind === "result") pending.resolve(m.value);
         else pending.reject(new CommandError(m.code, m.detail, m.retryAfter));
         return;
       }
@@ -201,8 +326,35 @@ export class TabSession implements Session {
     }
   }
 
-  async #carryOut(owner: Owner, command: Command, args: unknown[]): Promise<unknown> {
-    const value = await (owner[command] as (...args: unknown[]) => Promise<unknown>)(...args);
+  /** Has another tab own the account from now on: it is told what is in view here, and what was asked. */
+  #turnToOwner(): void {
+    this.#post({ kind: "hello", version: TABS_VERSION });
+    for (const [handle, v] of this.#views) this.#postOpen(handle, v);
+    this.#askAgain();
+  }
+
+  #postOpen(handle: string, v: TabConversation): void {
+    const atLeast = v.timeline().messages.length;
+    this.#post({ kind: "open", from: this.#tab, handle, conversation: v.conversation, atLeast });
+  }
+
+  /** The owner that was asked may be gone: what can be asked twice is asked of the one there is now. */
+  #askAgain(): void {
+    for (const [n, p] of this.#pending) {
+      if (!isRepeatable(p.command)) {
+        this.#pending.delete(n);
+        p.reject(new CommandError("offline", "the tab that was asked is gone"));
+      } else if (this.#owner === null) {
+        this.#post({ kind: "call", from: this.#tab, n, command: p.command, args: p.args });
+      } else {
+        this.#pending.delete(n);
+        this.#carryOut(this.#owner, p.command, p.args).then(p.resolve, p.reject);
+      }
+    }
+  }
+
+  async #carryOut(owner: Owner, command: Command, args: readonly unknown[]): Promise<unknown> {
+    const value = await (owner[command] as (...args: readonly unknown[]) => Promise<unknown>)(...args);
     if (command === "signOut") {
       this.#post({ kind: "ended" });
       this.#end();
@@ -212,35 +364,56 @@ export class TabSession implements Session {
 
   /** Nothing is left of the account. */
   #end(): void {
-    this.#ended = true;
+    this.#mode = "ended";
+    this.#giveUp();
+    for (const p of this.#pending.values()) {
+      if (p.command === "signOut") p.resolve(undefined);
+      else p.reject(new CommandError("signed-out"));
+    }
+    this.#pending.clear();
     if (this.#view !== null) this.#show({ ...this.#view, connection: { kind: "signed-out" } });
-    this.#release();
   }
 
-  #call(command: Command, ...args: unknown[]): Promise<unknown> {
-    if (this.#owner !== null) return this.#carryOut(this.#owner, command, args);
+  async #call(command: Command, ...args: readonly unknown[]): Promise<unknown> {
+    if (this.#mode !== "open") throw new CommandError(this.#mode === "ended" ? "signed-out" : "offline");
+    if (this.#owner === null) return this.#askOther(command, args);
+    try {
+      return await this.#carryOut(this.#owner, command, args);
+    } catch (e) {
+      if (!(e instanceof ClosedError)) throw e;
+      return this.#askOther(command, args); // this tab gave the account up meanwhile
+    }
+  }
+
+  #askOther(command: Command, args: readonly unknown[]): Promise<unknown> {
     this.#calls++;
     const n = this.#calls;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.#pending.delete(n);
-        reject(new CommandError("offline"));
-      }, CALL_TIMEOUT);
+      // A text waits until it is written, however long that takes: it is durable, and nobody must type it twice.
+      const timer =
+        command === "deliver"
+          ? undefined
+          : setTimeout(() => {
+              this.#pending.delete(n);
+              reject(new CommandError("offline"));
+            }, CALL_TIMEOUT);
       const done =
         <T>(f: (value: T) => void) =>
         (value: T): void => {
           clearTimeout(timer);
           f(value);
         };
-      this.#pending.set(n, { resolve: done(resolve), reject: done(reject) });
+      this.#pending.set(n, { command, args, resolve: done(resolve), reject: done(reject) });
       this.#post({ kind: "call", from: this.#tab, n, command, args });
     });
   }
 
-  #hint(hint: Hint, ...args: unknown[]): void {
-    if (this.#owner !== null) (this.#owner[hint] as (...args: unknown[]) => void)(...args);
+  #hint(hint: Hint, ...args: readonly unknown[]): void {
+    if (this.#owner !== null) (this.#owner[hint] as (...args: readonly unknown[]) => void)(...args);
     else this.#post({ kind: "hint", hint, args });
   }
+
+  // The session
 
   view(): View {
     if (this.#view === null) throw new CommandError("internal", "the session has not begun");
@@ -254,9 +427,9 @@ export class TabSession implements Session {
 
   open(conversation: string): OpenConversation {
     const handle = newID();
-    const view = new RemoteConversation(conversation, {
-      older: async () => this.#post({ kind: "older", handle }),
-      markRead: (seq) => this.#post({ kind: "read", handle, seq }),
+    const view = new TabConversation(conversation, {
+      older: () => this.#post({ kind: "older", handle }),
+      markRead: (seq, key) => this.#post({ kind: "read", handle, seq, key }),
       close: () => {
         this.#views.delete(handle);
         this.#post({ kind: "close", handle });
@@ -264,12 +437,15 @@ export class TabSession implements Session {
     });
     this.#views.set(handle, view);
     if (this.#owner !== null) view.attach(this.#owner.open(conversation));
-    else this.#post({ kind: "open", handle, conversation });
+    else this.#postOpen(handle, view);
     return view;
   }
 
   async send(conversation: string, text: string): Promise<void> {
-    await this.#call("send", conversation, text);
+    await asCommand(async () => void checkText(text));
+    const id: ID = newID();
+    if (this.#owner === null) await asCommand(() => this.#cfg.keep({ id, conversation, text }));
+    await this.#call("deliver", conversation, text, id);
   }
   async retry(message: MessageView): Promise<void> {
     await this.#call("retry", message);
@@ -310,6 +486,9 @@ export class TabSession implements Session {
   async tryDirect(account: string): Promise<void> {
     await this.#call("tryDirect", account);
   }
+  async hideAddress(on: boolean): Promise<void> {
+    await this.#call("hideAddress", on);
+  }
   typing(conversation: string, writing: boolean): void {
     this.#hint("typing", conversation, writing);
   }
@@ -317,59 +496,10 @@ export class TabSession implements Session {
     this.#hint("setDraft", conversation, text);
   }
   retryNow(): void {
-    this.#hint("retryNow");
+    if (this.#mode === "aside") this.#cfg.platform.reload();
+    else this.#hint("retryNow");
   }
   active(): void {
     this.#hint("active");
-  }
-}
-
-/** A conversation in view, whoever owns it now. */
-class RemoteConversation implements OpenConversation {
-  readonly conversation: string;
-  readonly #far: Pick<OpenConversation, "older" | "markRead" | "close">;
-  readonly #listeners = new Set<() => void>();
-  #near: OpenConversation | null = null;
-  #timeline: Timeline;
-
-  constructor(conversation: string, far: Pick<OpenConversation, "older" | "markRead" | "close">) {
-    this.conversation = conversation;
-    this.#far = far;
-    this.#timeline = { conversation, messages: [], atStart: false, loading: true };
-  }
-
-  /** This tab owns the account now. */
-  attach(near: OpenConversation): void {
-    this.#near = near;
-    near.subscribe(() => this.take(near.timeline()));
-    this.take(near.timeline());
-  }
-
-  take(timeline: Timeline): void {
-    this.#timeline = timeline;
-    for (const f of this.#listeners) f();
-  }
-
-  timeline(): Timeline {
-    return this.#timeline;
-  }
-
-  subscribe(changed: () => void): () => void {
-    this.#listeners.add(changed);
-    return () => this.#listeners.delete(changed);
-  }
-
-  older(): Promise<void> {
-    return (this.#near ?? this.#far).older();
-  }
-
-  markRead(seq: number): void {
-    (this.#near ?? this.#far).markRead(seq);
-  }
-
-  close(): void {
-    this.#listeners.clear();
-    this.#near?.close();
-    this.#far.close();
   }
 }

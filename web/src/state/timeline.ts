@@ -1,5 +1,5 @@
 import type { Core } from "./core.ts";
-import type { StoredMessage } from "./db.ts";
+import type { StoredMessage } from "./records.ts";
 import type { OpenConversation, Timeline } from "./types.ts";
 import { messageView, newest } from "./views.ts";
 
@@ -10,6 +10,8 @@ export interface TimelineConfig {
   readonly conversation: string;
   /** Messages that arrived from then on count as live. */
   readonly since: number;
+  /** Messages that are shown at first, at least. */
+  readonly atLeast: number;
   markRead(seq: number, arrival: number): void;
   closed(t: OpenTimeline): void;
 }
@@ -18,13 +20,14 @@ export interface TimelineConfig {
 export class OpenTimeline implements OpenConversation {
   readonly #cfg: TimelineConfig;
   readonly #listeners = new Set<() => void>();
-  #limit = PAGE;
+  #limit: number;
   #stored: StoredMessage[] = [];
   #timeline: Timeline;
   #reading: Promise<void> = Promise.resolve();
 
   constructor(cfg: TimelineConfig) {
     this.#cfg = cfg;
+    this.#limit = Math.max(PAGE, cfg.atLeast);
     this.#timeline = { conversation: cfg.conversation, messages: [], atStart: false, loading: true };
     this.refresh();
   }
@@ -76,9 +79,21 @@ export class OpenTimeline implements OpenConversation {
     await this.refresh();
   }
 
-  markRead(seq: number): void {
+  markRead(seq: number, key?: string): void {
+    this.#cfg.markRead(seq, key === undefined ? this.#seenBelow(seq) : this.#arrivalOf(key));
+  }
+
+  /** Until which arrival everything was seen, when the message of this key was; 0 if its number says so. */
+  #arrivalOf(key: string): number {
+    const m = this.#stored.find((one) => `${one.device}/${one.id}` === key);
+    return m === undefined || m.seq > 0 ? 0 : m.arrival;
+  }
+
+  /** Whoever saw the last numbered message is taken to see those behind it, which have no number to tell. */
+  #seenBelow(seq: number): number {
     const last = this.#stored.at(-1);
-    this.#cfg.markRead(seq, last !== undefined && last.seq === 0 ? last.arrival : 0);
+    const numbered = this.#stored.findLast((m) => m.seq > 0)?.seq ?? 0;
+    return last !== undefined && last.seq === 0 && seq >= numbered ? last.arrival : 0;
   }
 
   close(): void {

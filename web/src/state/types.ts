@@ -64,6 +64,7 @@ export interface ConversationRow {
   readonly waiting: number; // own messages that are still on this device only
   readonly time: number; // for ordering, newest first
   readonly link: LinkView;
+  readonly missing?: readonly string[]; // accounts of which messages may be missing: the relay has gaps that stay
 }
 
 export interface MessageView {
@@ -80,6 +81,7 @@ export interface MessageView {
   readonly state: MessageState;
   readonly failure: string; // why it failed
   readonly live: boolean; // arrived while the page was open: may animate
+  readonly replaced?: boolean; // the relay's copy says something else than the direct one did
 }
 
 /** Part of a conversation, oldest first. */
@@ -124,6 +126,7 @@ export interface View {
   readonly invitations: readonly Invitation[];
   readonly devices: readonly DeviceView[];
   readonly inviteDismissed: boolean;
+  readonly hideAddress?: boolean; // links of this browser go through TURN alone
 }
 
 /** What a person is told when a command fails; `code` is stable, `detail` plain English from the server. */
@@ -192,6 +195,8 @@ export interface Session {
   tryDirect(account: string): Promise<void>;
   /** The person uses the page (for presence). */
   active(): void;
+  /** Makes links of this browser go through TURN alone, so that nobody learns its addresses. */
+  hideAddress?(on: boolean): Promise<void>;
 }
 
 export interface OpenConversation {
@@ -199,9 +204,19 @@ export interface OpenConversation {
   subscribe(changed: () => void): () => void;
   /** Loads a page of older messages. */
   older(): Promise<void>;
-  /** Everything up to this number was seen. */
-  markRead(seq: number): void;
+  /** Everything up to this number was seen; with a key, everything up to that message, which may have no number yet. */
+  markRead(seq: number, key?: string): void;
   close(): void;
+}
+
+/** What somebody sees who opens an invitation. */
+export interface OpenInvitation {
+  readonly account: string; // of the inviter
+  readonly inviter: string; // their name
+  readonly place: string;
+  readonly usable: boolean; // it can make an account
+  readonly usesLeft: number;
+  readonly expires: number;
 }
 
 /** What stands before a session: the pages for people who are not logged in. */
@@ -210,7 +225,7 @@ export interface Gate {
   resume(): Promise<Session | null>;
   server(): Promise<{ name: string; version: string; registration: "open" | "invite" | "closed"; secure: boolean }>;
   /** Who invites, read from an invitation link of this server. Rejects with not-found, expired, used-up. */
-  openInvitation(code: string, secret: string): Promise<{ inviter: string; place: string; usable: boolean }>;
+  openInvitation(code: string, secret: string): Promise<OpenInvitation>;
   /** Joins with a name only. */
   joinByName(code: string, secret: string, nickname: string): Promise<{ session: Session; conversation: string }>;
   /** Makes an account with a password; setup is the secret of the first administrator's link and place the

@@ -1,6 +1,8 @@
-import type { Core } from "./core.ts";
-import { type StoredConversation, type StoredMessage, type StoredPerson, UNNUMBERED } from "./db.ts";
+import { type Core, standingRange } from "./core.ts";
+import { missing } from "./counters.ts";
+import { isUnread } from "./reading.ts";
 import { COUNTS_BELOW } from "./receive.ts";
+import { END, type StoredConversation, type StoredMessage, type StoredPerson } from "./records.ts";
 import type { ConversationRow, LinkView, MessageState, MessageView, PathKind, Person, PresenceKind } from "./types.ts";
 
 /** What is known of somebody's presence now. */
@@ -12,10 +14,9 @@ export interface Presence {
 
 export const absent: Presence = { kind: "offline", lastSeen: 0, devices: [] };
 
-/** How many messages a badge counts at most. */
+/** How many messages a badge counts at most, and how many are looked at for it. */
 const MOST_COUNTED = 999;
-
-const END = Number.MAX_SAFE_INTEGER;
+const MOST_LOOKED_AT = 5_000;
 
 /** What other members' devices have, and have read. */
 function progress(row: StoredConversation, self: string): { delivered: number; read: number } {
@@ -48,13 +49,14 @@ export function messageView(core: Core, row: StoredConversation, m: StoredMessag
     from: m.account,
     own: m.account === core.account,
     text: m.text,
-    known: m.known || m.status !== "stored",
+    known: m.known || m.status === "sealed" || m.status === "gone",
     time: m.time,
     seq: m.seq,
     path,
     state,
     failure: m.failure,
     live: m.arrival >= since,
+    replaced: m.replaced,
   };
 }
 
@@ -70,15 +72,13 @@ export async function newest(core: Core, conversation: string, limit: number): P
   return out.reverse();
 }
 
-/** Others' messages behind the own read mark. */
+/** Others' messages behind the own read mark that were not on the screen. */
 export async function unread(core: Core, row: StoredConversation): Promise<number> {
-  let n = 0;
   const range = IDBKeyRange.bound([row.id, row.readSeq], [row.id, END], true);
+  let n = 0;
   let cursor = await core.db.transaction("messages").store.index("place").openCursor(range);
-  while (cursor !== null && n < MOST_COUNTED) {
-    const m = cursor.value;
-    const seen = m.place >= UNNUMBERED && m.arrival <= row.seen; // direct ones have no number to compare
-    if (m.account !== core.account && m.kind < COUNTS_BELOW && !seen) n++;
+  for (let looked = 0; cursor !== null && n < MOST_COUNTED && looked < MOST_LOOKED_AT; looked++) {
+    if (isUnread(core, row, cursor.value)) n++;
     cursor = await cursor.continue();
   }
   return n;
@@ -93,11 +93,10 @@ export interface RowFacts {
 
 export async function rowFacts(core: Core, row: StoredConversation): Promise<RowFacts> {
   const [preview] = await newest(core, row.id, 1);
-  const all = await core.db.getAllFromIndex("messages", "status", IDBKeyRange.bound(["waiting", 0], ["waiting", END]));
   return {
     unread: await unread(core, row),
     preview: preview ?? null,
-    waiting: all.filter((m) => m.conversation === row.id).length,
+    waiting: await core.db.countFromIndex("messages", "standing", standingRange(row.id, "waiting")),
   };
 }
 
@@ -121,6 +120,7 @@ export function conversationRow(
     waiting: facts.waiting,
     time: Math.max(row.time, person.since),
     link,
+    missing: missing(row, core.account, Date.now()),
   };
 }
 

@@ -13,6 +13,20 @@ export function wantsChat(event: Keys): boolean {
   return event.altKey && !event.ctrlKey && !event.metaKey && (event.key === "ArrowUp" || event.key === "ArrowDown");
 }
 
+/** A question mark outside a text: the list of keys. */
+export function wantsHelp(event: Keys & Pick<KeyboardEvent, "target">): boolean {
+  return event.key === "?" && !event.ctrlKey && !event.metaKey && !event.altKey && !isText(event.target);
+}
+
+/** Tells whether keys are letters there. */
+function isText(target: EventTarget | null): boolean {
+  const { tagName = "", isContentEditable = false } = (target ?? {}) as Partial<HTMLElement>;
+  return isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(tagName);
+}
+
+/** Whether keys carry Apple's names. */
+export const isMac = /Mac|iPhone|iPad/.test(globalThis.navigator?.platform ?? "");
+
 /** The id of the next chat in a direction, around the ends; "" when there is none. */
 export function neighbour(
   rows: readonly ConversationRow[],

@@ -48,13 +48,21 @@ class Preferences {
     root.lang = htmlLanguage(this.#language);
     if (this.#theme === "system") delete root.dataset["theme"];
     else root.dataset["theme"] = this.#theme;
+    colourBrowser();
   }
 }
 
 export const preferences = new Preferences();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colourBrowser);
 
 // Messages read the language through this signal, so a switch redraws them all without loading the page again.
 overwriteGetLocale(() => preferences.language);
+
+/** Gives the browser's own bars the colour of the page, as it is now. */
+function colourBrowser(): void {
+  const colour = getComputedStyle(document.body).backgroundColor;
+  document.querySelector<HTMLMetaElement>("meta[name=theme-color]")?.setAttribute("content", colour);
+}
 
 function htmlLanguage(language: Language): string {
   return language === "zh" ? "zh-Hans" : language;

@@ -25,6 +25,17 @@ export function initials(name: string): string {
   return (first + firstCharacter(words[words.length - 1] ?? "")).toLocaleUpperCase();
 }
 
+/** A user name for somebody with this name, "" when none comes to mind: Yara Okafor → yara.okafor. */
+export function suggestUserName(name: string): string {
+  const fitting = name
+    .normalize("NFC")
+    .toLocaleLowerCase()
+    .trim()
+    .replace(/\s+/gu, ".")
+    .replace(/[^\p{L}\p{Mn}\p{Mc}0-9._-]/gu, "");
+  return [...fitting].length >= 2 && /^[\p{L}0-9]/u.test(fitting) ? fitting.slice(0, 32) : "";
+}
+
 /** One of the eight hues, 1 to 8, always the same for an account (FNV-1a over its id). */
 export function hue(account: string): number {
   let hash = 0x811c9dc5;
@@ -50,6 +61,56 @@ export function onlyEmoji(text: string): boolean {
 export function matches(query: string, ...names: string[]): boolean {
   const wanted = fold(query);
   return names.some((name) => fold(name).includes(wanted));
+}
+
+/** A part of a text; href is "" for what is no address. */
+export interface Piece {
+  readonly text: string;
+  readonly href: string;
+}
+
+/** Finds the addresses in a text: http and https only, without the punctuation of the sentence around them. */
+export function pieces(text: string): Piece[] {
+  const out: Piece[] = [];
+  let done = 0;
+  for (const match of text.matchAll(address)) {
+    const found = trimAddress(match[0]);
+    if (!URL.canParse(found)) continue;
+    if (match.index > done) out.push({ text: text.slice(done, match.index), href: "" });
+    out.push({ text: found, href: new URL(found).href });
+    done = match.index + found.length;
+  }
+  if (done < text.length) out.push({ text: text.slice(done), href: "" });
+  return out;
+}
+
+/** Tells whether a text would fill more than a screen and is folded. */
+export function isLong(text: string): boolean {
+  return text.length > 2_000 || text.split("\n", 26).length > 25;
+}
+
+// Chinese and Japanese sentences go on without a space after an address.
+const address =
+  /\bhttps?:\/\/[^\s<>"'`\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\u3000-\u303f\uff00-\uffef]+/giu;
+
+/** Cuts off what ends the sentence: full stops, quotes, and brackets that were opened before the address. */
+function trimAddress(found: string): string {
+  const open: Record<string, number> = {
+    ")": count(found, ")") - count(found, "("),
+    "]": count(found, "]") - count(found, "["),
+  };
+  let end = found.length;
+  for (; end > 0; end--) {
+    const last = found[end - 1] ?? "";
+    const surplus = open[last] ?? 0;
+    if (surplus > 0) open[last] = surplus - 1;
+    else if (!/[.,;:!?…*_~|“”‘’]/u.test(last)) break;
+  }
+  return found.slice(0, end);
+}
+
+function count(text: string, character: string): number {
+  return text.split(character).length - 1;
 }
 
 const han = /\p{Script=Han}/u;

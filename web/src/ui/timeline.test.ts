@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { MessageView } from "../state/types.ts";
-import { firstUnread, groupPause, type Item, incomingAfter, lastAbove, layOut, reuse } from "./timeline.ts";
+import { firstIncoming, firstUnread, groupPause, type Item, incomingAfter, layOut, reuse } from "./timeline.ts";
 
 const noon = new Date(2026, 10, 24, 12).getTime();
 
@@ -91,8 +91,28 @@ describe("reuse", () => {
 describe("firstUnread", () => {
   it("is the first message of somebody else above the mark", () => {
     const messages = [message("1", 0), message("2", 1, { own: true }), message("3", 2), message("4", 3)];
-    expect(firstUnread(messages, 1)).toBe("3");
-    expect(firstUnread(messages, 4)).toBe("");
+    expect(firstUnread(messages, 1, 2)).toEqual({ key: "3", sure: true });
+    expect(firstUnread(messages, 4, 0)).toEqual({ key: "", sure: true });
+  });
+
+  it("is found by the count where there are no numbers yet", () => {
+    const direct = { seq: 0 };
+    const messages = [
+      message("1", 0),
+      message("2", 1, direct),
+      message("3", 2, { own: true }),
+      message("4", 3, direct),
+    ];
+    expect(firstUnread(messages, 1, 2)).toEqual({ key: "2", sure: true });
+    expect(firstUnread(messages, 1, 1)).toEqual({ key: "4", sure: true });
+  });
+
+  it("is not sure of itself while only unread messages are loaded", () => {
+    const messages = [message("4", 0), message("5", 1)];
+    expect(firstUnread(messages, 2, 3)).toEqual({ key: "4", sure: false });
+    expect(firstUnread(messages, 0, 2)).toEqual({ key: "4", sure: false });
+    const unnumbered = messages.map((one) => ({ ...one, seq: 0 }));
+    expect(firstUnread(unnumbered, 0, 3)).toEqual({ key: "4", sure: false });
   });
 });
 
@@ -105,10 +125,11 @@ describe("incomingAfter", () => {
   });
 });
 
-describe("lastAbove", () => {
-  it("finds the last index of a prefix", () => {
-    for (let length = 0; length <= 5; length++) {
-      for (let prefix = 0; prefix <= length; prefix++) expect(lastAbove(length, (i) => i < prefix)).toBe(prefix - 1);
-    }
+describe("firstIncoming", () => {
+  it("is what somebody else wrote first after a message", () => {
+    const messages = [message("1", 0), message("2", 1, { own: true }), message("3", 2), message("4", 3)];
+    expect(firstIncoming(messages, "1")).toBe("3");
+    expect(firstIncoming(messages, "4")).toBe("");
+    expect(firstIncoming(messages, "")).toBe("1");
   });
 });

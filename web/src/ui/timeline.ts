@@ -57,27 +57,34 @@ export function reuse(items: readonly Item[], before: ReadonlyMap<string, Item>)
   });
 }
 
-/** The key of the first message of somebody else above the read mark, or "". */
-export function firstUnread(messages: readonly MessageView[], readSeq: number): string {
-  return messages.find((message) => !message.own && message.seq > readSeq)?.key ?? "";
+/** Where the unread messages begin. */
+export interface FirstUnread {
+  readonly key: string; // "" without one
+  readonly sure: boolean; // false: it may be among older messages that are not loaded
+}
+
+/**
+ * Finds the first unread message of somebody else: the first above the read mark, or, where those that came directly
+ * have no number yet, by the count of unread ones.
+ */
+export function firstUnread(messages: readonly MessageView[], readSeq: number, unread: number): FirstUnread {
+  const incoming = unread > 0 ? messages.filter((message) => !message.own) : [];
+  const numbered = incoming.find((message) => message.seq > readSeq);
+  const key = (numbered ?? incoming.at(-unread) ?? incoming[0])?.key ?? "";
+  const oldest = messages[0]?.seq ?? 0;
+  return { key, sure: key === "" || incoming.length > unread || (oldest > 0 && oldest <= readSeq) };
+}
+
+/** The key of the first message of somebody else after the one with this key, or "". */
+export function firstIncoming(messages: readonly MessageView[], key: string): string {
+  const from = messages.findIndex((message) => message.key === key);
+  return messages.slice(from + 1).find((message) => !message.own)?.key ?? "";
 }
 
 /** How many messages of others stand after the message with this key; all of them when it is not there. */
 export function incomingAfter(messages: readonly MessageView[], key: string): number {
   const from = messages.findIndex((message) => message.key === key);
   return messages.slice(from + 1).filter((message) => !message.own).length;
-}
-
-/** The last index for which a test holds that holds up to some index and not after it; -1 when it never does. */
-export function lastAbove(count: number, holds: (index: number) => boolean): number {
-  let low = -1;
-  let high = count;
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (holds(middle)) low = middle;
-    else high = middle;
-  }
-  return low;
 }
 
 function breaks(before: MessageView, after: MessageView, firstNew: string): boolean {

@@ -13,6 +13,7 @@ import {
   ConversationKind,
   type Grant,
   Role,
+  type Sealed,
   type Signed,
 } from "./schema.ts";
 import { openBytes, sealBytes } from "./seal.ts";
@@ -61,17 +62,27 @@ export class Commit {
     return openGrantOf(this.epoch, accountKey, account, g);
   }
 
-  /**
-   * Opens the key of the epoch before with the key of its own. Whoever committed may have sealed a wrong
-   * one: use it only after checkEpochKey of the commit before accepts it.
-   */
-  async openPreviousEpochKey(key: Uint8Array): Promise<Bytes> {
-    const fields = historyFields(this.message.conversation, this.message.epoch - 1n);
-    const sealing = await derive(key, Label.history, ...fields);
-    const older = await openBytes(sealing, this.message.previousEpochKey, Label.history, ...fields);
-    check32("an epoch key", older);
-    return older;
+  /** Opens the key of the epoch before with the key of its own; see openPreviousEpochKey. */
+  openPreviousEpochKey(key: Uint8Array): Promise<Bytes> {
+    const { epoch, previousEpochKey } = this.message;
+    return openPreviousEpochKey(this.conversation, epoch, previousEpochKey, key);
   }
+}
+
+/**
+ * Opens the key of the epoch before, which a commit seals under the key of its own epoch. Whoever committed may have
+ * sealed a wrong one: use it only after checkEpochKey of the epoch before accepts it. Throws malformed.
+ */
+export async function openPreviousEpochKey(
+  conversation: ID,
+  epoch: bigint,
+  sealed: Sealed | undefined,
+  key: Uint8Array,
+): Promise<Bytes> {
+  const fields = historyFields(idBytes(conversation), epoch - 1n);
+  const older = await openBytes(await derive(key, Label.history, ...fields), sealed, Label.history, ...fields);
+  check32("an epoch key", older);
+  return older;
 }
 
 function historyFields(conversation: Uint8Array, epoch: bigint): Uint8Array[] {

@@ -13,12 +13,18 @@ const DENIED4: readonly (readonly [string, number])[] = [
   ["240.0.0.0", 4],
 ];
 
-/** The same for IPv6, in hexadecimal groups. Those that carry IPv4 addresses inside are all refused. */
+/** Private IPv4 ranges. */
+const PRIVATE4: readonly (readonly [string, number])[] = [
+  ["10.0.0.0", 8],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+];
+
+/** The same for IPv6, in groups of 16 bits; most of these carry an IPv4 address inside. */
 const DENIED6: readonly (readonly [readonly number[], number])[] = [
   [[0, 0, 0, 0, 0, 0], 96],
-  [[0, 0, 0, 0, 0, 0xffff], 96],
   [[0, 0, 0, 0, 0xffff, 0], 96],
-  [[0x64, 0xff9b], 32],
+  [[0x64, 0xff9b, 1], 48],
   [[0x100, 0, 0, 0], 64],
   [[0x2001, 0], 32],
   [[0x2002], 16],
@@ -27,6 +33,9 @@ const DENIED6: readonly (readonly [readonly number[], number])[] = [
   [[0xfec0], 10],
   [[0xff00], 8],
 ];
+
+const MAPPED = [0, 0, 0, 0, 0, 0xffff]; // IPv4-mapped (RFC 4291 §2.5.5.2)
+const NAT64 = [0x64, 0xff9b, 0, 0, 0, 0]; // RFC 6052 §2.1
 
 function number4(address: string): number | null {
   const parts = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(address)?.slice(1).map(Number);
@@ -55,17 +64,29 @@ function inside6(groups: readonly number[], network: readonly number[], bits: nu
   return true;
 }
 
-/** Whether packets may be sent to an address that the other end named. */
+function inside4(n: number, ranges: readonly (readonly [string, number])[]): boolean {
+  return ranges.some(([network, bits]) => {
+    const size = 2 ** (32 - bits);
+    return Math.floor(n / size) === Math.floor((number4(network) ?? 0) / size);
+  });
+}
+
+function allowed4(n: number, loopback: boolean): boolean {
+  return n >>> 24 === 127 ? loopback : !inside4(n, DENIED4);
+}
+
+/**
+ * Whether packets may be sent to an address that the other end named. A mapped address counts as what it maps, one of
+ * NAT64 as what it leads to.
+ */
 export function allowed(address: string, loopback: boolean): boolean {
   const n = number4(address);
-  if (n !== null) {
-    if (n >>> 24 === 127) return loopback;
-    return !DENIED4.some(
-      ([network, bits]) => Math.floor(n / 2 ** (32 - bits)) === Math.floor((number4(network) ?? 0) / 2 ** (32 - bits)),
-    );
-  }
+  if (n !== null) return allowed4(n, loopback);
   const groups = groups6(address);
   if (groups?.length !== 8) return false;
+  const inner = (groups[6] ?? 0) * 0x1_0000 + (groups[7] ?? 0);
+  if (inside6(groups, MAPPED, 96)) return allowed4(inner, loopback);
+  if (inside6(groups, NAT64, 96)) return !inside4(inner, PRIVATE4) && allowed4(inner, false);
   if (groups.every((g, i) => g === (i === 7 ? 1 : 0))) return loopback;
   return !DENIED6.some(([network, bits]) => inside6(groups, network, bits));
 }
@@ -78,16 +99,25 @@ export function usable(line: string, loopback: boolean): boolean {
     .replace(/^candidate:/, "")
     .split(/\s+/);
   const [, , transport = "", , address = "", port = "", typ, kind] = f;
-  if (line.length > LONGEST || typ !== "typ" || transport.toLowerCase() !== "udp" || !/^[1-9]\d{0,4}$/.test(port))
+  if (
+    line.length > LONGEST ||
+    typ !== "typ" ||
+    transport.toLowerCase() !== "udp" ||
+    !/^[1-9]\d{0,4}$/.test(port) ||
+    Number(port) > 65_535
+  )
     return false;
   return (kind === "host" && /^[^.\s]+\.local$/i.test(address)) || allowed(address, loopback);
 }
 
-/** Takes the candidate lines out of an SDP, so that they go through the same checks as trickled ones. */
+/**
+ * Takes the candidate lines out of an SDP, so that they go through the same checks as trickled ones. Lines that end
+ * otherwise than in CR LF count too, and so do capitals: there are browsers that read them.
+ */
 export function splitCandidates(sdp: string): { sdp: string; lines: string[] } {
   const lines: string[] = [];
-  const kept = sdp.split("\r\n").filter((l) => {
-    if (!l.startsWith("a=candidate:")) return l !== "a=end-of-candidates";
+  const kept = sdp.split(/\r\n|\r|\n/).filter((l) => {
+    if (!/^a=candidate:/i.test(l)) return l !== "a=end-of-candidates";
     lines.push(l.slice(2));
     return false;
   });

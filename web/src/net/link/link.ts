@@ -1,59 +1,48 @@
 import { equal, own } from "../../wire/bytes.ts";
-import type { DeviceList } from "../../wire/devices.ts";
 import { forbidden } from "../../wire/errors.ts";
 import { type ID, idBytes, idFrom, newID } from "../../wire/ids.ts";
 import { MAX_CANDIDATES } from "../../wire/limits.ts";
 import { openDescription } from "../../wire/link.ts";
-import type { Candidate, Description, Frame, IceServers, Signal } from "../../wire/schema.ts";
-import type { SigningKey } from "../../wire/sign.ts";
-import { type Path, Session } from "./session.ts";
+import type { Candidate, Description, Frame, Signal } from "../../wire/schema.ts";
+import { Stopwatch } from "../stopwatch.ts";
+import type { LinkConfig } from "./config.ts";
+import type { Verified } from "./negotiation.ts";
+import type { Path } from "./path.ts";
+import { Session } from "./session.ts";
 
-const MOST_LINKS = 64;
 const EARLY_LINKS = 4; // link ids whose candidates may come before their offer
-const ENDED = 256; // link ids remembered, so that an old offer replayed by the server starts nothing
-const IDLE = 5 * 60_000;
-const SWEEP = 5_000;
-const OFFERS = 20; // that a device may make in a minute
-const MINUTE = 60_000;
+const RETIRE = 2_000; // ms that a replaced session is still read
 
-export interface LinkConfig {
-  readonly self: { readonly account: ID; readonly device: ID; readonly key: SigningKey };
-  readonly lists: {
-    own(): DeviceList;
-    /** The newest list known of an account that names the device, asked for when it is not known. Throws. */
-    lookup(account: ID, device: ID): Promise<DeviceList>;
-    /** A list that the other end sent about itself. Throws when it is not one to take. */
-    offer(list: DeviceList): Promise<void>;
-  };
-  readonly signals: {
-    /** Sends through the server; false when that is not possible now. */
-    send(account: ID, device: ID, signal: Signal): boolean;
-  };
-  ice(): Promise<IceServers | null>;
-  /** Frames of a proven link, in order. */
-  frame(link: Link, f: Frame): void;
-  /** A link opened, ended or changed its path. */
-  changed(link: Link): void;
-  /** Loopback addresses count only if the server itself was reached on loopback. */
-  readonly allowLoopback: boolean;
+/** What a link needs of its manager. */
+export interface LinkOwner {
+  readonly cfg: LinkConfig;
+  /** A link has something to keep again. */
+  keep(l: Link): void;
+  /** A link has nothing left. */
+  forget(l: Link): void;
+  /** Whether a device may offer another link now. */
+  admitsOffer(device: ID): boolean;
+  /** Remembers that a session ended, so that an old offer replayed by the server starts nothing. */
+  end(id: ID): void;
+  hasEnded(id: ID): boolean;
 }
 
 /** The link to one device. Whatever touches its sessions runs in its queue, one after the other. */
 export class Link {
   readonly account: ID;
   readonly device: ID;
-  readonly #m: LinkManager;
+  readonly #owner: LinkOwner;
   #queue: Promise<void> = Promise.resolve();
-  #active: Session | null = null;
-  #pending: Session | null = null;
+  #active: Session | null = null; // proven
+  #pending: Session | null = null; // on its way; may stand beside an active one that it will replace
+  #retired: Session | null = null; // replaced, and still read
   #early = new Map<ID, Candidate[]>();
-  #offers: number[] = [];
   #path: Path | null = null;
   #since = 0;
-  #used = Date.now();
+  readonly #used = new Stopwatch();
 
-  constructor(m: LinkManager, account: ID, device: ID) {
-    this.#m = m;
+  constructor(owner: LinkOwner, account: ID, device: ID) {
+    this.#owner = owner;
     this.account = account;
     this.device = device;
   }
@@ -67,19 +56,30 @@ export class Link {
     return this.state === "open" ? this.#path : null;
   }
 
+  /** Time when the present session was proven, which names it. */
   get since(): number {
     return this.#since;
   }
 
+  /** Milliseconds since something was sent or received. */
+  get idle(): number {
+    return this.#used.elapsed;
+  }
+
   /** Sends a frame; false when it cannot go now. */
   send(f: Frame): boolean {
-    this.#used = Date.now();
+    this.#used.restart();
     return this.#active?.send(f) === true;
+  }
+
+  /** Resolves when send takes more, or when the session is over. */
+  async room(): Promise<void> {
+    await this.#active?.room();
   }
 
   /** Makes the link unless it is there or under way. */
   open(): void {
-    this.#used = Date.now();
+    this.#used.restart();
     this.#run(() => this.#ensure());
   }
 
@@ -91,10 +91,10 @@ export class Link {
   /** Measures and publishes how the bytes travel. */
   async measure(): Promise<void> {
     const path = (await this.#active?.path()) ?? null;
-    const other =
-      path?.kind !== this.#path?.kind || path?.protocol !== this.#path?.protocol || path?.delay !== this.#path?.delay;
+    const before = this.#path;
     this.#path = path;
-    if (other) this.#m.cfg.changed(this);
+    if (path?.kind !== before?.kind || path?.protocol !== before?.protocol || path?.delay !== before?.delay)
+      this.#owner.cfg.changed(this);
   }
 
   signal(s: Signal, fromChannel: boolean): void {
@@ -109,13 +109,9 @@ export class Link {
   }
 
   close(reason: string): void {
+    this.#retired?.end(reason);
     this.#active?.end(reason);
     this.#pending?.end(reason);
-  }
-
-  /** Whether nothing was sent or received for long. */
-  idle(now: number): boolean {
-    return now - this.#used > IDLE;
   }
 
   #run(f: () => Promise<void>): void {
@@ -123,32 +119,44 @@ export class Link {
   }
 
   get #polite(): boolean {
-    return this.#m.cfg.self.device < this.device;
+    return this.#owner.cfg.self.device < this.device;
   }
 
   async #ensure(): Promise<void> {
     if (this.#active !== null || this.#pending !== null) return;
     this.#pending = await this.#session(newID(), true);
-    this.#m.cfg.changed(this);
+    this.#owner.cfg.changed(this);
     await this.#pending.negotiate();
   }
 
-  async #session(id: ID, own: boolean): Promise<Session> {
-    const ice = await this.#m.cfg.ice();
-    const servers = (ice?.servers ?? []).map((s) => ({ urls: s.urls, username: s.username, credential: s.credential }));
-    const session = new Session(this.#m.cfg, { account: this.account, device: this.device }, id, own, servers, {
-      proven: (s) => this.#proven(s),
-      ended: (s) => this.#ended(s),
-      frame: (s, f) => this.#frame(s, f),
-      changed: () => this.#changed(),
-    });
-    for (const c of this.#early.get(id) ?? []) await session.candidate(c);
-    this.#early.delete(id);
+  async #servers(): Promise<RTCIceServer[]> {
+    const ice = await this.#owner.cfg.ice();
+    return (ice?.servers ?? []).map((s) => ({ urls: s.urls, username: s.username, credential: s.credential }));
+  }
+
+  async #session(link: ID, own: boolean): Promise<Session> {
+    const session = new Session(
+      {
+        ...this.#owner.cfg,
+        peer: { account: this.account, device: this.device },
+        link,
+        servers: await this.#servers(),
+        run: (f) => this.#run(f),
+        renewServers: () => this.#servers(),
+        proven: (s) => this.#proven(s),
+        ended: (s) => this.#ended(s),
+        received: (s, f) => this.#received(s, f),
+        moved: () => this.#moved(),
+      },
+      own,
+    );
+    for (const c of this.#early.get(link) ?? []) await session.candidate(c);
+    this.#early.delete(link);
     return session;
   }
 
-  #changed(): void {
-    this.#m.cfg.changed(this);
+  #moved(): void {
+    this.#owner.cfg.changed(this);
     this.measure().catch((e: unknown) => console.warn("path", e));
   }
 
@@ -156,26 +164,35 @@ export class Link {
     const old = this.#active;
     this.#active = s;
     if (this.#pending === s) this.#pending = null;
-    this.#since = Date.now();
-    this.#used = this.#since;
-    if (old !== null && old !== s) old.end("superseded");
-    this.#changed();
+    this.#since = Math.max(this.#since + 1, Date.now());
+    this.#used.restart();
+    if (old !== null && old !== s) this.#retire(old);
+    this.#moved();
+  }
+
+  /** Ends a session that another took the place of, after what is under way on it has arrived. */
+  #retire(s: Session): void {
+    this.#retired?.end("superseded");
+    this.#retired = s;
+    setTimeout(() => s.end("superseded"), RETIRE);
   }
 
   #ended(s: Session): void {
-    this.#m.end(s.id);
+    this.#owner.end(s.id);
+    if (this.#retired === s) this.#retired = null;
     if (this.#active === s) this.#active = null;
     if (this.#pending === s) this.#pending = null;
-    if (this.#active === null && this.#pending === null) this.#m.forget(this);
-    this.#m.cfg.changed(this);
+    if (this.#active === null && this.#pending === null) this.#owner.forget(this);
+    this.#owner.cfg.changed(this);
   }
 
-  #frame(s: Session, f: Frame): void {
-    if (f.kind.case === "signal") this.signal(f.kind.value, true);
-    else if (f.kind.case === "direct" || f.kind.case === "directAck" || f.kind.case === "typing") {
-      this.#used = Date.now();
-      if (s === this.#active) this.#m.cfg.frame(this, f);
-    }
+  #received(s: Session, f: Frame): void {
+    const { kind } = f;
+    if (kind.case === "signal") this.signal(kind.value, true);
+    else if (kind.case === "direct" || kind.case === "directAck" || kind.case === "typing") {
+      this.#used.restart();
+      if (s === this.#active || s === this.#retired) this.#owner.cfg.frame(this, f);
+    } // other kinds belong to the socket, or to a newer Parley
   }
 
   #find(id: ID): Session | null {
@@ -188,14 +205,7 @@ export class Link {
     const session = this.#find(id);
     switch (s.kind.case) {
       case "description":
-        try {
-          await this.#description(id, s.kind.value);
-        } catch (e) {
-          // A proven session ignores what it refuses: the server could otherwise end links that it has no part in.
-          console.warn("description refused", e);
-          const now = this.#find(id);
-          if (now?.proven === false) now.end("refused");
-        }
+        await this.#tryDescription(id, s.kind.value);
         return;
       case "candidate":
         if (session !== null) await session.candidate(s.kind.value);
@@ -208,16 +218,33 @@ export class Link {
     }
   }
 
+  async #tryDescription(id: ID, d: Description): Promise<void> {
+    try {
+      await this.#description(id, d);
+    } catch (e) {
+      // A proven session ignores what it refuses: the server could otherwise end links that it has no part in.
+      console.warn("description refused", e);
+      const session = this.#find(id);
+      if (session?.proven === false) session.end("refused");
+    }
+  }
+
   #keepEarly(id: ID, c: Candidate): void {
-    if (this.#m.hasEnded(id)) return;
+    if (this.#owner.hasEnded(id)) return;
     const kept = this.#early.get(id) ?? [];
     if ((kept.length === 0 && this.#early.size >= EARLY_LINKS) || kept.length >= MAX_CANDIDATES) return;
     this.#early.set(id, [...kept, c]);
   }
 
-  /** Verifies a description before anything of it is used. */
   async #description(id: ID, d: Description): Promise<void> {
-    const { self, lists } = this.#m.cfg;
+    const v = await this.#verify(id, d);
+    const session = this.#find(id) ?? (v.offerHash.length === 0 ? await this.#offered(id) : null);
+    await session?.take(v);
+  }
+
+  /** Verifies a description before anything of it is used. */
+  async #verify(id: ID, d: Description): Promise<Verified> {
+    const { self, lists } = this.#owner.cfg;
     const list = await lists.lookup(this.account, this.device);
     const key = list.device(this.device)?.signKey;
     if (key === undefined) throw forbidden("the device is not in its account's list");
@@ -232,104 +259,22 @@ export class Link {
     if (!ends.every(([bytes, want]) => equal(bytes, idBytes(want))))
       throw forbidden("a description from or for another device or link");
     const { type, generation, offerHash } = body;
-    const verified = { description: d, type, generation, offerHash, key: own(key), list };
-    const session = this.#find(id) ?? (offerHash.length === 0 ? await this.#offered(id) : null);
-    await session?.take(verified, this.#polite);
+    return { description: d, type, generation, offerHash, key: own(key), list };
   }
 
   /** The session for the first offer of a link, null when it is not taken. */
   async #offered(id: ID): Promise<Session | null> {
-    if (this.#m.hasEnded(id)) throw forbidden("an offer of a link that has ended");
-    const now = Date.now();
-    this.#offers = this.#offers.filter((t) => now - t < MINUTE);
-    if (this.#offers.length >= OFFERS) return null;
-    this.#offers.push(now);
+    if (this.#owner.hasEnded(id)) throw forbidden("an offer of a link that has ended");
+    if (!this.#owner.admitsOffer(this.device)) return null;
     if (this.#pending !== null) {
       if (this.#pending.own && !this.#polite) return null; // two new links collide: ours wins
       const old = this.#pending;
       this.#pending = null;
       old.end("superseded");
     }
-    this.#m.keep(this);
+    this.#owner.keep(this);
     this.#pending = await this.#session(id, false);
-    this.#m.cfg.changed(this);
+    this.#owner.cfg.changed(this);
     return this.#pending;
-  }
-}
-
-/** Keeps this device's links. */
-export class LinkManager {
-  readonly cfg: LinkConfig;
-  readonly #links = new Map<string, Link>();
-  readonly #ended = new Set<ID>();
-  readonly #timer: ReturnType<typeof setInterval>;
-
-  constructor(cfg: LinkConfig) {
-    this.cfg = cfg;
-    this.#timer = setInterval(() => this.#sweep(), SWEEP);
-  }
-
-  get links(): readonly Link[] {
-    return [...this.#links.values()];
-  }
-
-  /** The link to a device, made if need be; null when there are too many. */
-  link(account: ID, device: ID): Link | null {
-    const name = `${account}/${device}`;
-    const known = this.#links.get(name);
-    if (known !== undefined) return known;
-    if (this.#links.size >= MOST_LINKS || device === this.cfg.self.device) return null;
-    const link = new Link(this, account, device);
-    this.#links.set(name, link);
-    return link;
-  }
-
-  open(account: ID, device: ID): void {
-    this.link(account, device)?.open();
-  }
-
-  handleSignal(account: ID, device: ID, s: Signal): void {
-    this.link(account, device)?.signal(s, false);
-  }
-
-  signalFailed(account: ID, device: ID, link: Uint8Array): void {
-    this.#links.get(`${account}/${device}`)?.failed(idFrom(link));
-  }
-
-  /** The network changed, or this device woke up. */
-  networkChanged(): void {
-    for (const l of this.links) l.repair();
-  }
-
-  keep(l: Link): void {
-    this.#links.set(`${l.account}/${l.device}`, l);
-  }
-
-  forget(l: Link): void {
-    this.#links.delete(`${l.account}/${l.device}`);
-  }
-
-  end(id: ID): void {
-    this.#ended.add(id);
-    const [oldest] = this.#ended;
-    if (this.#ended.size > ENDED && oldest !== undefined) this.#ended.delete(oldest);
-  }
-
-  hasEnded(id: ID): boolean {
-    return this.#ended.has(id);
-  }
-
-  #sweep(): void {
-    const now = Date.now();
-    for (const l of this.links) {
-      if (l.idle(now)) l.close("idle");
-      else if (l.state === "open") l.measure().catch((e: unknown) => console.warn("path", e));
-      else if (l.state === "none") this.forget(l);
-    }
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
-    for (const l of this.links) l.close("restart");
   }
 }

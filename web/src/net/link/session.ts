@@ -1,135 +1,151 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type Bytes, equal, randomBytes } from "../../wire/bytes.ts";
-import { type DeviceList, openDeviceList } from "../../wire/devices.ts";
-import { forbidden, malformed } from "../../wire/errors.ts";
+import { malformed } from "../../wire/errors.ts";
 import { fragments, Reassembler } from "../../wire/fragments.ts";
 import { type ID, idBytes } from "../../wire/ids.ts";
-import { MAX_CANDIDATES } from "../../wire/limits.ts";
-import { fingerprintOf, offerHash, signDescription, signLinkProof, verifyLinkProof } from "../../wire/link.ts";
+import { signDescription } from "../../wire/link.ts";
 import {
   type Candidate,
-  CandidateSchema,
-  type Description,
   DescriptionBodySchema,
-  DescriptionType,
   type Frame,
   FrameSchema,
-  type LinkOpen,
-  LinkOpenSchema,
   PingSchema,
   type Signal,
   SignalSchema,
 } from "../../wire/schema.ts";
-import { signedOrEmpty } from "../../wire/sign.ts";
 import { unmarshal } from "../../wire/unmarshal.ts";
-import { splitCandidates, ufragOf, usable } from "./candidate.ts";
-import type { LinkConfig } from "./link.ts";
+import { Stopwatch } from "../stopwatch.ts";
+import { LocalCandidates, RemoteCandidates } from "./candidates.ts";
+import type { LinkConfig } from "./config.ts";
+import { Negotiation, type Terms, type Verified } from "./negotiation.ts";
+import { type Path, pathOf } from "./path.ts";
+import { Proof } from "./proof.ts";
 
-const NONCE = 32;
-const REPEAT_FIRST = 1_000; // ms until what may have been lost is sent again
+// Times in milliseconds.
+const REPEAT_FIRST = 1_000; // until what may have been lost is sent again
 const REPEAT_MOST = 4_000;
 const OPEN_TIMEOUT = 20_000;
 const LOST_AFTER = 30_000; // without a path
-const POLITE_PAUSE = 1_000;
-const HIGH_WATER = 1 << 20; // bytes that may wait in the channel
+const RESTART_PATIENCE = 8_000; // for a restart that was answered
+const POLITE_PAUSE = 1_000; // before the polite end restarts too, so that both seldom do at once
+const FAREWELL = 300; // for what was written to leave before the connection goes
+// Bytes that may wait in the channel.
+const HIGH_WATER = 1 << 20;
+const LOW_WATER = 1 << 18;
 
-/** A description whose signature, ends and link were checked. */
-export interface Verified {
-  readonly description: Description;
-  readonly type: DescriptionType;
-  readonly generation: bigint;
-  readonly offerHash: Uint8Array;
-  readonly key: Bytes; // the device key that verified it
-  readonly list: DeviceList;
-}
-
-export interface SessionEvents {
+export interface SessionConfig extends LinkConfig {
+  readonly peer: { readonly account: ID; readonly device: ID };
+  readonly link: ID;
+  readonly servers: readonly RTCIceServer[];
+  /** Runs what touches the session after everything before it. */
+  run(f: () => Promise<void>): void;
+  /** ICE servers whose credentials are still good. */
+  renewServers(): Promise<readonly RTCIceServer[]>;
   proven(s: Session): void;
   ended(s: Session, reason: string): void;
-  frame(s: Session, f: Frame): void;
-  changed(): void;
-}
-
-/** How the bytes travel now. */
-export interface Path {
-  readonly kind: "direct" | "turn";
-  readonly protocol: string;
-  readonly port: number;
-  readonly delay: number; // ms
+  received(s: Session, f: Frame): void;
+  moved(): void; // the path changed
 }
 
 /**
- * One RTCPeerConnection to a device: perfect negotiation (W3C webrtc-pc §10.7) with signed descriptions, and the
- * proof on the control channel before anything else passes (docs/PROTOCOL.md §6). Its owner calls it in order.
+ * One RTCPeerConnection to a device: negotiation, candidates, the proof on the control channel before anything else
+ * passes (docs/PROTOCOL.md §6), and restarts while it lives. All but send, end and what reads is called through run.
  */
 export class Session {
   readonly id: ID;
-  readonly own: boolean; // offered by this side first
-  readonly #cfg: LinkConfig;
-  readonly #peer: { readonly account: ID; readonly device: ID };
-  readonly #events: SessionEvents;
+  readonly own: boolean; // offered by this end first
+  readonly #cfg: SessionConfig;
   readonly #pc: RTCPeerConnection;
   readonly #channel: RTCDataChannel;
+  readonly #negotiation: Negotiation;
+  readonly #local: LocalCandidates;
+  readonly #remote: RemoteCandidates;
   readonly #reassembler = new Reassembler();
-  readonly #began = Date.now();
-  #localGeneration = 0n;
-  #remoteGeneration = 0n;
-  #localFingerprint: Bytes | null = null;
-  #remoteFingerprint: Bytes | null = null;
-  #remoteKey: Bytes | null = null;
-  #remoteList: DeviceList | null = null;
-  #offer: { description: Description; hash: Bytes } | null = null; // outstanding
-  #answer: { description: Description; to: Bytes } | null = null; // the last one made
-  #localUfrag = "";
-  #remoteUfrag = "";
-  #localCandidates: Candidate[] = [];
-  #used = new Set<string>();
-  #queued: Candidate[] = []; // whose description has not come yet
-  #nonce: Bytes = randomBytes(NONCE);
-  #theirs: LinkOpen | null = null;
+  readonly #age = new Stopwatch();
+  readonly #room = new Set<() => void>(); // who waits for room in the channel
+  #proof: Proof | null = null;
   #reading: Promise<void> = Promise.resolve();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #repeat = REPEAT_FIRST;
-  #broken = 0; // since when there is no path
-  proven = false;
-  over = false;
+  #broken: Stopwatch | null = null; // since there is no path
+  #restarted: Stopwatch | null = null; // since the last own restart
+  #proven = false;
+  #over = false;
 
-  constructor(
-    cfg: LinkConfig,
-    peer: { account: ID; device: ID },
-    id: ID,
-    own: boolean,
-    servers: RTCIceServer[],
-    events: SessionEvents,
-  ) {
+  constructor(cfg: SessionConfig, own: boolean) {
     this.#cfg = cfg;
-    this.#peer = peer;
-    this.id = id;
+    this.id = cfg.link;
     this.own = own;
-    this.#events = events;
-    this.#pc = new RTCPeerConnection({ iceServers: servers, bundlePolicy: "max-bundle" });
+    this.#pc = cfg.peerConnection(this.#configuration(cfg.servers));
     this.#channel = this.#pc.createDataChannel("control", { negotiated: true, id: 0, ordered: true });
     this.#channel.binaryType = "arraybuffer";
+    this.#channel.bufferedAmountLowThreshold = LOW_WATER;
+    this.#local = new LocalCandidates((value) => this.#signal({ case: "candidate", value }));
+    this.#remote = new RemoteCandidates(
+      (candidate) => this.#pc.addIceCandidate({ candidate, sdpMid: "0", sdpMLineIndex: 0 }),
+      cfg.allowLoopback,
+    );
+    this.#negotiation = new Negotiation({
+      pc: this.#pc,
+      polite: this.#polite,
+      sign: (sdp, terms) => this.#sign(sdp, terms),
+      send: (value) => this.#signal({ case: "description", value }),
+      sent: (ufrag) => this.#local.described(ufrag),
+      taken: (ufrag, lines) => this.#remote.described(ufrag, lines),
+    });
     this.#listen();
     this.#arm();
   }
 
+  #configuration(servers: readonly RTCIceServer[]): RTCConfiguration {
+    const relayOnly = this.#cfg.relayOnly(this.#cfg.peer.account);
+    return {
+      iceServers: [...servers],
+      iceTransportPolicy: relayOnly ? "relay" : "all",
+      bundlePolicy: "max-bundle",
+    };
+  }
+
+  get #polite(): boolean {
+    return this.#cfg.self.device < this.#cfg.peer.device;
+  }
+
+  get proven(): boolean {
+    return this.#proven;
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Whether frames pass now. */
+  get open(): boolean {
+    return this.#proven && !this.#over && this.#broken === null;
+  }
+
   #listen(): void {
-    this.#pc.onicecandidate = (e) => this.#localCandidate(e.candidate);
-    this.#pc.oniceconnectionstatechange = () => this.#iceState(this.#pc.iceConnectionState);
+    const { run } = this.#cfg;
+    this.#pc.onicecandidate = (e) => {
+      if (!this.#over && e.candidate !== null) this.#local.add(e.candidate);
+    };
+    this.#pc.oniceconnectionstatechange = () => run(() => this.#iceState());
+    this.#pc.onconnectionstatechange = () => {
+      // Before the proof: the certificate is not the one that was signed for, or nothing gets through.
+      if (this.#pc.connectionState === "failed" && !this.#proven) this.end("refused");
+    };
     this.#pc.ondatachannel = (e) => e.channel.close(); // only control is known
-    this.#channel.onopen = () => this.#run(() => this.#greet());
+    this.#channel.onopen = () => this.#read(() => this.#greet());
     this.#channel.onclose = () => this.end("lost");
-    this.#channel.onmessage = (e: MessageEvent<ArrayBuffer>) => {
-      const bytes = new Uint8Array(e.data);
-      this.#run(() => this.#receive(bytes));
+    this.#channel.onbufferedamountlow = () => this.#wakeWriters();
+    this.#channel.onmessage = (e: MessageEvent<unknown>) => {
+      const { data } = e;
+      this.#read(() => this.#receive(data));
     };
   }
 
   /** Runs what belongs to the channel in order; what it throws ends the session. */
-  #run(f: () => Promise<void>): void {
+  #read(f: () => Promise<void>): void {
     this.#reading = this.#reading.then(async () => {
-      if (this.over) return;
+      if (this.#over) return;
       try {
         await f();
       } catch (e) {
@@ -142,283 +158,167 @@ export class Session {
   // Negotiation
 
   /** Makes, signs and sends an offer. */
-  async negotiate(restart = false): Promise<void> {
-    if (this.over || this.#offer !== null) return;
-    const offer = await this.#pc.createOffer({ iceRestart: restart });
-    await this.#pc.setLocalDescription(offer);
-    const description = await this.#describe(offer.sdp ?? "", DescriptionType.OFFER, new Uint8Array());
-    this.#offer = { description, hash: await offerHash(description) };
-    this.#repeat = REPEAT_FIRST;
-    this.#arm();
-    this.#signal({ case: "description", value: description });
-    this.#flushCandidates();
-  }
-
-  async #describe(sdp: string, type: DescriptionType, answers: Uint8Array): Promise<Description> {
-    const fingerprint = fingerprintOf(sdp);
-    if (this.#localFingerprint !== null && !equal(this.#localFingerprint, fingerprint))
-      throw malformed("the own certificate changed");
-    this.#localFingerprint = fingerprint;
-    this.#localUfrag = ufragOf(sdp);
-    this.#localGeneration++;
-    const body = create(DescriptionBodySchema, {
-      fromAccount: idBytes(this.#cfg.self.account),
-      fromDevice: idBytes(this.#cfg.self.device),
-      toAccount: idBytes(this.#peer.account),
-      toDevice: idBytes(this.#peer.device),
-      link: idBytes(this.id),
-      generation: this.#localGeneration,
-      type,
-      offerHash: answers,
-    });
-    return signDescription(this.#cfg.self.key, body, sdp);
+  async negotiate(): Promise<void> {
+    if (this.#over) return;
+    await this.#negotiation.offer();
+    this.#again();
   }
 
   /** Takes a verified offer or answer. What throws is refused: the caller ends the session unless it is proven. */
-  async take(v: Verified, polite: boolean): Promise<void> {
-    if (v.type === DescriptionType.ANSWER) await this.#takeAnswer(v);
-    else await this.#takeOffer(v, polite);
+  async take(v: Verified): Promise<void> {
+    if (this.#over) return;
+    await this.#negotiation.take(v);
+    this.#again();
   }
 
-  #accept(v: Verified): void {
-    const fingerprint = fingerprintOf(v.description.sdp);
-    if (this.#remoteFingerprint !== null && !equal(this.#remoteFingerprint, fingerprint)) {
-      throw forbidden("the description has another fingerprint than before");
-    }
-    this.#remoteFingerprint = fingerprint;
-    this.#remoteGeneration = v.generation;
-    this.#remoteKey = v.key;
-    this.#remoteList = v.list;
-  }
-
-  async #takeOffer(v: Verified, polite: boolean): Promise<void> {
-    const hash = await offerHash(v.description);
-    if (v.generation <= this.#remoteGeneration) {
-      if (this.#answer !== null && equal(this.#answer.to, hash)) {
-        this.#signal({ case: "description", value: this.#answer.description }); // it was lost on the way
-        this.#repeatCandidates();
-      }
-      return;
-    }
-    if (this.#offer !== null && !polite) {
-      // Collision: ours stands. The generation is not taken: the answer to ours may have been made, and lost, before
-      // this offer was.
-      this.#signal({ case: "description", value: this.#offer.description });
-      return;
-    }
-    this.#accept(v);
-    this.#offer = null; // the browser rolls it back
-    const { sdp, lines } = splitCandidates(v.description.sdp);
-    await this.#pc.setRemoteDescription({ type: "offer", sdp });
-    await this.#described(ufragOf(v.description.sdp), lines);
-    const answer = await this.#pc.createAnswer();
-    await this.#pc.setLocalDescription(answer);
-    const description = await this.#describe(answer.sdp ?? "", DescriptionType.ANSWER, hash);
-    this.#answer = { description, to: hash };
-    this.#signal({ case: "description", value: description });
-    this.#flushCandidates();
-    this.#arm();
-  }
-
-  async #takeAnswer(v: Verified): Promise<void> {
-    if (this.#offer === null || !equal(v.offerHash, this.#offer.hash) || v.generation <= this.#remoteGeneration) return;
-    this.#accept(v);
-    this.#offer = null;
-    const { sdp, lines } = splitCandidates(v.description.sdp);
-    await this.#pc.setRemoteDescription({ type: "answer", sdp });
-    await this.#described(ufragOf(v.description.sdp), lines);
-  }
-
-  // Candidates
-
-  #localCandidate(c: RTCIceCandidate | null): void {
-    if (this.over || c === null || c.candidate === "" || this.#localCandidates.length >= MAX_CANDIDATES) return;
-    const ufrag = c.usernameFragment ?? this.#localUfrag;
-    const out = create(CandidateSchema, { candidate: c.candidate, mid: c.sdpMid ?? "0", ufrag });
-    this.#localCandidates.push(out);
-    // Before the description is signed and sent nobody could use it: negotiate sends it then.
-    if (ufrag === this.#localUfrag) this.#signal({ case: "candidate", value: out });
-  }
-
-  /** Sends those that came while their description was being signed, and forgets those of descriptions gone by. */
-  #flushCandidates(): void {
-    this.#localCandidates = this.#localCandidates.filter((c) => c.ufrag === this.#localUfrag);
-    this.#repeatCandidates();
-  }
-
-  #repeatCandidates(): void {
-    for (const value of this.#localCandidates) this.#signal({ case: "candidate", value });
-  }
-
-  async #described(ufrag: string, lines: readonly string[]): Promise<void> {
-    if (ufrag !== this.#remoteUfrag) {
-      this.#remoteUfrag = ufrag;
-      this.#used = new Set();
-    }
-    for (const line of lines) await this.#use(line);
-    const queued = this.#queued;
-    this.#queued = [];
-    for (const c of queued) await this.candidate(c);
-  }
-
-  /** Takes a candidate of the other end, perhaps before its description. */
   async candidate(c: Candidate): Promise<void> {
-    if (this.#remoteUfrag !== "" && (c.ufrag === this.#remoteUfrag || c.ufrag === "")) await this.#use(c.candidate);
-    else if (this.#queued.length < MAX_CANDIDATES) this.#queued.push(c);
+    if (!this.#over) await this.#remote.add(c);
   }
 
-  async #use(line: string): Promise<void> {
-    if (line === "" || this.#used.has(line) || this.#used.size >= MAX_CANDIDATES) return;
-    this.#used.add(line);
-    if (!usable(line, this.#cfg.allowLoopback)) return;
-    try {
-      await this.#pc.addIceCandidate({ candidate: line, sdpMid: "0", sdpMLineIndex: 0 });
-    } catch (e) {
-      console.warn("candidate not used", e);
-    }
+  #sign(sdp: string, terms: Terms) {
+    const { self, peer } = this.#cfg;
+    const body = create(DescriptionBodySchema, {
+      ...terms,
+      fromAccount: idBytes(self.account),
+      fromDevice: idBytes(self.device),
+      toAccount: idBytes(peer.account),
+      toDevice: idBytes(peer.device),
+      link: idBytes(this.id),
+    });
+    return signDescription(self.key, body, sdp);
   }
 
+  /** Sends by the server, or on the channel itself while the server is away. */
   #signal(kind: Signal["kind"]): void {
     const signal = create(SignalSchema, { link: idBytes(this.id), kind });
-    if (!this.#cfg.signals.send(this.#peer.account, this.#peer.device, signal) && this.proven) {
+    const { signals, peer } = this.#cfg;
+    if (!signals.send(peer.account, peer.device, signal) && this.#proven)
       this.send(create(FrameSchema, { kind: { case: "signal", value: signal } }));
-    }
   }
 
   // Staying up
 
+  #again(): void {
+    this.#repeat = REPEAT_FIRST;
+    this.#arm();
+  }
+
   #arm(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#tick(), this.#repeat);
+    if (this.#over) return;
+    this.#timer = setTimeout(() => this.#cfg.run(() => this.#tick()), this.#repeat);
     this.#repeat = Math.min(this.#repeat * 2, REPEAT_MOST);
   }
 
   /** Repeats what may have been lost and gives up what takes too long. */
-  #tick(): void {
-    if (this.over) return;
-    const lost = this.#broken !== 0 && Date.now() - this.#broken > LOST_AFTER;
-    if (lost || (!this.proven && Date.now() - this.#began > OPEN_TIMEOUT)) {
+  async #tick(): Promise<void> {
+    if (this.#over) return;
+    const lost = this.#broken !== null && this.#broken.elapsed > LOST_AFTER;
+    if (lost || (!this.#proven && this.#age.elapsed > OPEN_TIMEOUT)) {
       this.end(lost ? "lost" : "timeout");
       return;
     }
-    if (this.#offer !== null) {
-      this.#signal({ case: "description", value: this.#offer.description });
-      this.#repeatCandidates();
-    } else if (this.#broken !== 0) this.restart();
-    if (!this.proven || this.#offer !== null || this.#broken !== 0) this.#arm();
+    if (this.#negotiation.outstanding) this.#negotiation.repeat();
+    else if (this.#broken !== null) {
+      if (this.#restarted === null || this.#restarted.elapsed > RESTART_PATIENCE) await this.restart();
+    } else if (!this.#proven) this.#local.repeat();
+    if (!this.#proven || this.#negotiation.outstanding || this.#broken !== null) this.#arm();
   }
 
-  #iceState(state: RTCIceConnectionState): void {
-    if (this.over) return;
+  async #iceState(): Promise<void> {
+    const state = this.#pc.iceConnectionState;
+    if (this.#over) return;
     if (state === "connected" || state === "completed") {
-      this.#broken = 0;
+      this.#broken = null;
       this.#repeat = REPEAT_FIRST;
-      this.#events.changed();
-    } else if ((state === "disconnected" || state === "failed") && this.proven) {
-      if (this.#broken === 0) this.#broken = Date.now();
-      const polite = this.#cfg.self.device < this.#peer.device;
-      setTimeout(() => this.restart(), polite && state === "disconnected" ? POLITE_PAUSE : 0);
+      this.#cfg.moved();
+    } else if ((state === "disconnected" || state === "failed") && this.#proven) {
+      this.#broken ??= new Stopwatch();
+      this.#cfg.moved();
       this.#repeat = REPEAT_MOST;
       this.#arm();
-      this.#events.changed();
+      if (this.#polite && state === "disconnected") setTimeout(() => this.#cfg.run(() => this.#repair()), POLITE_PAUSE);
+      else await this.restart();
     }
   }
 
-  /** Builds the path anew. */
-  restart(): void {
-    if (this.over || !this.proven || this.#offer !== null || this.#pc.signalingState !== "stable") return;
-    if (this.#pc.iceConnectionState === "connected" && this.#broken !== 0) return;
-    this.negotiate(true).catch((e: unknown) => console.warn("ICE restart", e));
+  async #repair(): Promise<void> {
+    if (this.#broken !== null) await this.restart();
   }
 
-  /** Whether frames pass now. */
-  get open(): boolean {
-    return this.proven && !this.over && this.#broken === 0;
+  /** Builds the path anew, with credentials that are still good. */
+  async restart(): Promise<void> {
+    if (this.#over || !this.#proven || this.#negotiation.outstanding) return;
+    this.#pc.setConfiguration(this.#configuration(await this.#cfg.renewServers()));
+    if (this.#over) return;
+    this.#restarted = new Stopwatch();
+    await this.#negotiation.offer(true);
+    this.#again();
   }
 
   // The control channel
 
   async #greet(): Promise<void> {
-    const list = this.#cfg.lists.own();
-    const value = create(LinkOpenSchema, {
-      nonce: this.#nonce,
-      listVersion: list.list.version,
-      deviceList: list.signed,
+    const { self, peer, lists } = this.#cfg;
+    const { remote, localFingerprint } = this.#negotiation;
+    if (remote === null || localFingerprint === null) throw malformed("a channel without descriptions");
+    this.#proof = new Proof({
+      link: this.id,
+      self,
+      peer,
+      own: lists.own(),
+      localFingerprint,
+      remote,
+      offer: (list) => lists.offer(list),
     });
-    this.#write(create(FrameSchema, { kind: { case: "linkOpen", value } }));
+    this.#write(this.#proof.open());
   }
 
-  async #receive(bytes: Uint8Array): Promise<void> {
-    const whole = this.#reassembler.add(bytes);
+  async #receive(data: unknown): Promise<void> {
+    if (!(data instanceof ArrayBuffer)) throw malformed("text on the control channel");
+    const whole = this.#reassembler.add(new Uint8Array(data));
     if (whole === null) return;
     const f = unmarshal(FrameSchema, whole);
-    if (this.proven) this.#frame(f);
-    else if (this.#theirs === null) await this.#takeOpen(f);
-    else await this.#takeProof(f);
+    if (this.#proven) this.#frame(f);
+    else await this.#prove(f);
   }
 
-  async #takeOpen(f: Frame): Promise<void> {
-    if (f.kind.case !== "linkOpen") throw malformed("the first frame is not LinkOpen");
-    const open = f.kind.value;
-    const list = await openDeviceList(signedOrEmpty(open.deviceList));
-    const known = this.#remoteList;
-    const key = list.device(this.#peer.device)?.signKey;
-    if (open.nonce.length !== NONCE || equal(open.nonce, this.#nonce)) throw malformed("a nonce that proves nothing");
-    if (
-      known === null ||
-      this.#remoteKey === null ||
-      list.account !== this.#peer.account ||
-      list.list.version !== open.listVersion
-    ) {
-      throw forbidden("the device list is not the one named");
+  async #prove(f: Frame): Promise<void> {
+    if (this.#proof === null) throw malformed("a frame before the channel was open");
+    const answer = await this.#proof.take(f);
+    if (this.#over) return;
+    if (answer !== null) {
+      this.#write(answer);
+      return;
     }
-    if (!equal(list.list.identityKey, known.list.identityKey) || list.list.version < known.list.version)
-      throw forbidden("an older device list");
-    if (key === undefined || !equal(key, this.#remoteKey)) throw forbidden("the device is not in its account's list");
-    await this.#cfg.lists.offer(list);
-    this.#theirs = open;
-    const [own, other] = this.#ends(open);
-    const value = await signLinkProof(this.#cfg.self.key, this.id, own, other);
-    this.#write(create(FrameSchema, { kind: { case: "linkProof", value } }));
-  }
-
-  #ends(theirs: LinkOpen): [Parameters<typeof signLinkProof>[2], Parameters<typeof signLinkProof>[3]] {
-    if (this.#localFingerprint === null || this.#remoteFingerprint === null) throw malformed("no fingerprints yet");
-    return [
-      {
-        ...this.#cfg.self,
-        fingerprint: this.#localFingerprint,
-        nonce: this.#nonce,
-        listVersion: this.#cfg.lists.own().list.version,
-      },
-      { ...this.#peer, fingerprint: this.#remoteFingerprint, nonce: theirs.nonce, listVersion: theirs.listVersion },
-    ];
-  }
-
-  async #takeProof(f: Frame): Promise<void> {
-    if (f.kind.case !== "linkProof" || this.#theirs === null || this.#remoteKey === null)
-      throw malformed("the second frame is not LinkProof");
-    const [own, other] = this.#ends(this.#theirs);
-    await verifyLinkProof(this.#remoteKey, this.id, own, other, f.kind.value);
-    this.proven = true;
-    this.#events.proven(this);
+    this.#proven = true;
+    this.#cfg.proven(this);
   }
 
   #frame(f: Frame): void {
     if (f.kind.case === "linkOpen" || f.kind.case === "linkProof") throw malformed("the proof comes twice");
-    if (f.kind.case === "ping" && !f.kind.value.reply) {
-      this.send(
-        create(FrameSchema, {
-          kind: { case: "ping", value: create(PingSchema, { number: f.kind.value.number, reply: true }) },
-        }),
-      );
-    } else this.#events.frame(this, f);
+    if (f.kind.case === "ping") {
+      if (f.kind.value.reply) return;
+      const value = create(PingSchema, { number: f.kind.value.number, reply: true });
+      this.send(create(FrameSchema, { kind: { case: "ping", value } }));
+    } else this.#cfg.received(this, f);
   }
 
   /** Sends a frame; false when it cannot go now. */
   send(f: Frame): boolean {
-    if (!this.proven || this.over || this.#channel.bufferedAmount > HIGH_WATER) return false;
+    if (!this.#proven || this.#over || this.#channel.bufferedAmount > HIGH_WATER) return false;
     return this.#write(f);
+  }
+
+  /** Resolves when the channel takes more, or when the session is over. */
+  async room(): Promise<void> {
+    while (!this.#over && this.#channel.bufferedAmount > LOW_WATER)
+      await new Promise<void>((resolve) => this.#room.add(resolve));
+  }
+
+  #wakeWriters(): void {
+    for (const wake of this.#room) wake();
+    this.#room.clear();
   }
 
   #write(f: Frame): boolean {
@@ -427,40 +327,22 @@ export class Session {
     return true;
   }
 
-  /** How the bytes travel, from the browser's statistics; null when there is no path. */
+  /** How the bytes travel now, null when there is no path. */
   async path(): Promise<Path | null> {
-    const stats = await this.#pc.getStats();
-    const all = new Map<string, Record<string, unknown>>();
-    stats.forEach((s: Record<string, unknown>, id: string) => {
-      all.set(id, s);
-    });
-    const transport = [...all.values()].find((s) => s["type"] === "transport");
-    const pairs = [...all.values()].filter((s) => s["type"] === "candidate-pair");
-    const pair =
-      all.get(String(transport?.["selectedCandidatePairId"])) ??
-      pairs.find((s) => s["nominated"] === true && s["state"] === "succeeded");
-    const local = all.get(String(pair?.["localCandidateId"]));
-    const remote = all.get(String(pair?.["remoteCandidateId"]));
-    if (pair === undefined || local === undefined || remote === undefined) return null;
-    const relayed = local["candidateType"] === "relay" || remote["candidateType"] === "relay";
-    return {
-      kind: relayed ? "turn" : "direct",
-      protocol: String(local["relayProtocol"] ?? local["protocol"] ?? "udp"),
-      port: Number(remote["port"] ?? 0),
-      delay: Math.round(Number(pair["currentRoundTripTime"] ?? 0) * 1000),
-    };
+    return this.#over ? null : pathOf(await this.#pc.getStats());
   }
 
   /** Ends the session and tells the other end why. */
   end(reason: string): void {
-    if (this.over) return;
+    if (this.#over) return;
     const closing = create(SignalSchema, { link: idBytes(this.id), kind: { case: "close", value: { reason } } });
-    if (this.proven) this.send(create(FrameSchema, { kind: { case: "signal", value: closing } }));
-    else this.#cfg.signals.send(this.#peer.account, this.#peer.device, closing);
-    this.over = true;
+    const { signals, peer } = this.#cfg;
+    if (this.#proven) this.send(create(FrameSchema, { kind: { case: "signal", value: closing } }));
+    else signals.send(peer.account, peer.device, closing);
+    this.#over = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
-    // What was written leaves before the connection goes.
-    setTimeout(() => this.#pc.close(), 300);
-    this.#events.ended(this, reason);
+    this.#wakeWriters();
+    setTimeout(() => this.#pc.close(), FAREWELL);
+    this.#cfg.ended(this, reason);
   }
 }

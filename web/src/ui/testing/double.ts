@@ -12,13 +12,16 @@ import {
   type Timeline,
   type View,
 } from "../../state/types.ts";
-import { chinese, english, link, message, older, person, row } from "./sample.ts";
+import { link, message, older, person, row, sample } from "./sample.ts";
 
 export interface DoubleOptions {
   readonly signedIn: boolean;
   readonly chinese: boolean;
   readonly empty: boolean;
   readonly nameOnly: boolean;
+  readonly many: number; // messages in the first conversation, beside the sample
+  readonly insecure: boolean; // reached over plain HTTP
+  readonly away: boolean; // the server does not answer
   readonly connection: Connection;
 }
 
@@ -31,8 +34,12 @@ export class DoubleSession implements Session {
   #next = 1000;
 
   constructor(options: DoubleOptions) {
-    const sample = options.empty ? { people: [], rows: [], messages: {} } : options.chinese ? chinese() : english();
-    this.messages = sample.messages;
+    const { people, rows, messages } = options.empty
+      ? { people: [], rows: [], messages: {} }
+      : sample(options.chinese ? "zh" : "en");
+    this.messages = messages;
+    if (options.many > 0) fill(messages, options.many);
+    const none = options.connection.kind === "offline" || options.connection.kind === "signed-out";
     const now = Date.now();
     this.#view = {
       me: {
@@ -44,8 +51,8 @@ export class DoubleSession implements Session {
         host: "talk.example",
       },
       connection: options.connection,
-      people: Object.fromEntries(sample.people.map((one) => [one.id, one])),
-      conversations: sample.rows,
+      people: Object.fromEntries(people.map((one) => [one.id, one])),
+      conversations: none ? rows.map((one) => ({ ...one, link: link("waiting") })) : rows,
       invitations: options.empty
         ? []
         : [{ code: "old", link: "", usesLeft: 3, expires: now + 86_400_000, revoked: false }],
@@ -229,6 +236,13 @@ export class DoubleSession implements Session {
   }
 }
 
+/** Puts a long past before the first conversation. */
+function fill(messages: Record<string, MessageView[]>, count: number): void {
+  const [id, newest = []] = Object.entries(messages)[0] ?? [];
+  const first = newest[0];
+  if (id !== undefined && first !== undefined) messages[id] = [...older(id, first, count, false), ...newest];
+}
+
 export class DoubleGate implements Gate {
   readonly session: DoubleSession;
   readonly #options: DoubleOptions;
@@ -243,7 +257,9 @@ export class DoubleGate implements Gate {
   }
 
   async server() {
-    return { name: "Repair Café", version: "0.1.0", registration: "open" as const, secure: true };
+    if (this.#options.away) throw new CommandError("unreachable");
+    const name = this.#options.chinese ? "修补角" : "Repair Café";
+    return { name, version: "0.1.0", registration: "open" as const, secure: !this.#options.insecure };
   }
 
   async openInvitation(code: string) {
@@ -252,6 +268,9 @@ export class DoubleGate implements Gate {
       inviter: this.#options.chinese ? "米娅" : "Mia",
       place: this.#options.chinese ? "修补角" : "Repair Café",
       usable: code !== "closed",
+      account: "mia",
+      usesLeft: 3,
+      expires: Date.now() + 3 * 86_400_000,
     };
   }
 

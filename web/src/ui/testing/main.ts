@@ -19,6 +19,9 @@ const gate = new DoubleGate({
   chinese: query.get("people") === "zh",
   empty: query.has("empty"),
   nameOnly: query.has("nameonly"),
+  many: Number(query.get("many") ?? 0),
+  insecure: query.has("insecure"),
+  away: query.has("noserver"),
   connection: connections[query.get("connection") ?? ""]?.() ?? { kind: "connected" },
 });
 const target = document.getElementById("app");

@@ -105,99 +105,192 @@ interface Sample {
   messages: Record<string, MessageView[]>;
 }
 
-export function english(): Sample {
-  const messages: Record<string, MessageView[]> = {
-    mia: [
-      message("mia", 501, false, "The hall is ours on Saturday, from nine.", 1000, { path: "relay" }),
-      message(
-        "mia",
-        502,
-        false,
-        "Kitchen too, if we bring our own cups. The caretaker only asks that we stack the chairs before we leave.",
-        999,
-        { path: "relay" },
-      ),
-      message("mia", 503, true, "Wonderful. I will bring the big table and two lamps.", 980),
-      message("mia", 504, false, "This corner gets the best light.", 12),
-      message("mia", 505, true, "Then the sewing machines go there.", 9, { state: "read" }),
-      message("mia", 506, true, "And the soldering irons by the window", 8, { state: "read" }),
-      message("mia", 507, false, "👍", 7),
-      message("mia", 508, false, "Can you send me the final poster? Ben wants to print it today.", 4),
-      message("mia", 509, false, "A3, both pages.", 3),
-    ],
-    ben: [
-      message("ben", 11, false, "The banner needs two more eyelets", 45, { path: "turn" }),
-      message("ben", 12, true, "Bringing the punch at nine, with the good scissors.", 40, {
-        path: "turn",
-        state: "delivered",
-      }),
-      message("ben", 13, true, "x".repeat(80), 39, { path: "turn", state: "failed", failure: "too-long" }),
-      message("ben", 14, false, "", 37, { known: false, path: "turn" }),
-      message("ben", 15, false, "", 36, { state: "sealed", path: "relay" }),
-      message("ben", 16, false, "", 35, { state: "gone", path: "relay" }),
-    ],
-    tom: [
-      message("tom", 21, false, "I am on the night train, back on Thursday.", 1500, { path: "relay" }),
-      message("tom", 22, true, "Sleep well. The lamps are yours when you are back.", 1490, {
-        path: "relay",
-        state: "sent",
-      }),
-    ],
-    omar: [message("omar", 31, true, "see you at the station", 2900, { path: "direct" })],
-    ning: [message("ning", 41, false, "海报已经送去打印了。横幅还差两个扣眼，谁家有打孔器？", 4400, { path: "relay" })],
-    lena: [],
-  };
-  const people = [
-    person("mia", "Mia", { presence: "online", devices: 2, lastSeen: Date.now() }),
-    person("ben", "Ben", { presence: "online", devices: 1 }),
-    person("tom", "Tom", { lastSeen: Date.now() - 14 * 60 * minute }),
-    person("omar", "Omar", { presence: "away", devices: 1, lastSeen: Date.now() - 20 * minute }),
-    person("ning", "阿宁", { lastSeen: Date.now() - 2 * day }),
-    person("lena", "Lena Okafor", { identityChanged: true }),
-    person("ines", "Ines", {
-      relation: "asking",
-      conversation: "",
-      note: "We met at the repair table on Saturday, you fixed my radio.",
-    }),
-    person("nora", "Nora", { relation: "asked", conversation: "" }),
+/** Texts of every kind that may break a layout. */
+function texts(): MessageView[] {
+  const list = [
+    "A word that is long: Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft_".repeat(2),
+    "https://example.com/a/very/long/path/that/has/no/end?with=a&query=string&that=goes&on=and&on=until&it=breaks#and-a-fragment and words after it",
+    "<img src=x onerror=alert(1)> <b>not bold</b> &amp; {{ not }} a template",
+    "function path(a, b) {\n\tif (a.direct && b.direct) {\n\t\treturn 'direct';\n\t}\n\treturn a.relay ?? 'waiting';\n}",
+    "😀",
+    "👩‍👩‍👧‍👦🇨🇭👍🏽",
+    "😀😀😀😀 four are small",
+    "中文和 English 混排，数字 123，“引号”、破折号——还有很长的一句话，看看在气泡里怎么换行，标点会不会跑到行首去。",
+    "שלום, זה טקסט מימין לשמאל עם English באמצע.",
+    "مرحبا، هذا نص من اليمين إلى اليسار.",
+    "one\n\n\n\nfour lines down",
+    `Marks upon marks: ${"a\u0301\u0323\u0308".repeat(40)}`,
+    "\u202ereversed by a control character\u202c and back",
+    Array.from({ length: 900 }, (_, i) => `Line ${i + 1} of a long text that somebody pasted in here.`)
+      .join("\n")
+      .slice(0, 65_536),
+    "x",
   ];
-  const rows = [
-    row("mia", link("direct", 12), messages["mia"] ?? [], { readSeq: 507, unread: 2 }),
-    row("ben", link("turn", 38), messages["ben"] ?? [], {}),
-    row("omar", link("direct", 21), messages["omar"] ?? [], { draft: "Shall we take the early train?" }),
-    row("tom", link("relay"), messages["tom"] ?? [], { waiting: 0 }),
-    row("ning", link("relay"), messages["ning"] ?? [], { unread: 1, readSeq: 40 }),
-    row("lena", link("relay"), messages["lena"] ?? [], { time: Date.now() - 6 * day }),
-  ];
-  return { people, rows, messages };
+  return list.map((text, i) => message("omar", 31 + i, i % 3 === 1, text, 200 - i * 6));
 }
 
-export function chinese(): Sample {
+interface Line {
+  readonly own?: boolean;
+  readonly text: string;
+  readonly ago: number; // minutes
+  readonly more?: Partial<MessageView>;
+}
+
+function conversation(id: string, seq: number, lines: readonly Line[]): MessageView[] {
+  return lines.map(({ own = false, text, ago, more }, i) => message(id, seq + i, own, text, ago, more));
+}
+
+const relay = { path: "relay" } as const;
+const turn = { path: "turn" } as const;
+const waits = { path: "waiting", state: "waiting", seq: 0 } as const;
+
+function english(): Record<string, MessageView[]> {
+  return {
+    mia: conversation("mia", 501, [
+      { text: "The hall is ours on Saturday, from nine.", ago: 1000, more: relay },
+      {
+        text: "Kitchen too, if we bring our own cups. The caretaker only asks that we stack the chairs before we leave.",
+        ago: 999,
+        more: relay,
+      },
+      { own: true, text: "Wonderful. I will bring the big table and two lamps.", ago: 980 },
+      { text: "This corner gets the best light.", ago: 12 },
+      { own: true, text: "Then the sewing machines go there.", ago: 9 },
+      { own: true, text: "And the soldering irons by the window", ago: 8 },
+      { text: "👍", ago: 7 },
+      { text: "Can you send me the final poster? Ben wants to print it today.", ago: 4 },
+      { text: "A3, both pages.", ago: 3 },
+    ]),
+    ben: conversation("ben", 11, [
+      { text: "The banner needs two more eyelets", ago: 45, more: turn },
+      {
+        own: true,
+        text: "Bringing the punch at nine, with the good scissors.",
+        ago: 40,
+        more: { ...turn, state: "delivered" },
+      },
+      {
+        own: true,
+        text: "I also put the whole price list in here …",
+        ago: 39,
+        more: { ...waits, state: "failed", failure: "too-long" },
+      },
+      { text: "", ago: 37, more: { ...turn, known: false } },
+      { text: "", ago: 36, more: { ...relay, state: "sealed" } },
+      { text: "", ago: 35, more: { ...relay, state: "gone" } },
+      { own: true, text: "Is the printer still at the library?", ago: 20, more: { ...turn, state: "only-here" } },
+    ]),
+    tom: conversation("tom", 21, [
+      { text: "I am on the night train, back on Thursday.", ago: 1500, more: relay },
+      {
+        own: true,
+        text: "Sleep well. The lamps are yours when you are back.",
+        ago: 1490,
+        more: { ...relay, state: "sent" },
+      },
+      { own: true, text: "And the drill.", ago: 4, more: waits },
+      { own: true, text: "Nora has the key.", ago: 3, more: waits },
+    ]),
+    ning: conversation("ning", 41, [
+      { text: "海报已经送去打印了。横幅还差两个扣眼，谁家有打孔器？", ago: 4400, more: relay },
+    ]),
+  };
+}
+
+function chinese(): Record<string, MessageView[]> {
+  return {
+    mia: conversation("mia", 101, [
+      { text: "海报已经送去打印了。横幅还差两个扣眼，谁家有打孔器？", ago: 1400 },
+      { text: "另外，“修补角”的灯我已经装好了——光线比想象的亮。", ago: 1399 },
+      { own: true, text: "我有，九点一起带过去，再带上那把好剪刀。", ago: 21 },
+      { text: "OK, see you at the station at 9", ago: 18, more: relay },
+      { own: true, text: "太好了！周六还有谁需要搭车？", ago: 12 },
+      { own: true, text: "我的车还能坐三个人。", ago: 11 },
+      { text: "👍", ago: 7 },
+      { text: "能把最终版海报发给我吗？阿宁今天想打印。", ago: 4 },
+      { text: "A3，正反两页。", ago: 3 },
+    ]),
+    ben: conversation("ben", 11, [
+      { text: "横幅还差两个扣眼", ago: 45, more: turn },
+      { own: true, text: "九点我带打孔器来。", ago: 40, more: { ...turn, state: "delivered" } },
+      {
+        own: true,
+        text: "我把整份价目表贴在这里了……",
+        ago: 39,
+        more: { ...waits, state: "failed", failure: "too-long" },
+      },
+      { text: "", ago: 37, more: { ...turn, known: false } },
+      { text: "", ago: 36, more: { ...relay, state: "sealed" } },
+      { text: "", ago: 35, more: { ...relay, state: "gone" } },
+      { own: true, text: "打印机还在图书馆吗？", ago: 20, more: { ...turn, state: "only-here" } },
+    ]),
+    tom: conversation("tom", 21, [
+      { text: "我在夜车上，星期四回来。", ago: 1500, more: relay },
+      { own: true, text: "好好休息。等你回来，灯归你用。", ago: 1490, more: { ...relay, state: "sent" } },
+      { own: true, text: "还有电钻。", ago: 4, more: waits },
+      { own: true, text: "钥匙在诺诺那里。", ago: 3, more: waits },
+    ]),
+    ning: conversation("ning", 41, [{ text: "see you at the station", ago: 4400, more: relay }]),
+  };
+}
+
+/** Names, drafts and notes in the two languages. */
+const words = {
+  en: {
+    mia: "Mia",
+    ben: "Ben",
+    tom: "Tom",
+    omar: "Omar",
+    ning: "阿宁",
+    lena: "Lena Okafor",
+    ines: "Ines",
+    nora: "Nora",
+    long: "Bartholomew Featherstonehaugh-Cholmondeley",
+    draft: "Shall we take the early train?",
+    note: "We met at the repair table on Saturday, you fixed my radio.",
+  },
+  zh: {
+    mia: "米娅",
+    ben: "小本",
+    tom: "汤姆",
+    omar: "欧马尔",
+    ning: "Ning",
+    lena: "林林",
+    ines: "伊伊",
+    nora: "诺诺",
+    long: "一个名字特别特别长、列表里肯定放不下的朋友",
+    draft: "我们坐早一点的那班",
+    note: "周六修补角见过，你帮我修好了收音机。",
+  },
+} as const;
+
+export function sample(language: "en" | "zh"): Sample {
+  const say = words[language];
   const messages: Record<string, MessageView[]> = {
-    ning: [
-      message("ning", 101, false, "海报已经送去打印了。横幅还差两个扣眼，谁家有打孔器？", 24),
-      message("ning", 102, false, "另外，“修补角”的灯我已经装好了——光线比想象的亮。", 23),
-      message("ning", 103, true, "我有，九点一起带过去，再带上那把好剪刀。", 21),
-      message("ning", 104, false, "OK, see you at the station at 9", 18, { path: "relay" }),
-      message("ning", 105, true, "太好了！周六还有谁需要搭车？", 12, { path: "waiting", state: "waiting", seq: 0 }),
-      message("ning", 106, true, "我的车还能坐三个人。", 11, { path: "waiting", state: "waiting", seq: 0 }),
-    ],
-    mi: [message("mi", 11, false, "好，门口见", 20)],
-    tao: [message("tao", 12, false, "夜车上，星期四回来。", 1500, { path: "relay" })],
-    mia: [message("mia", 13, true, "see you at the station", 2900)],
+    ...(language === "zh" ? chinese() : english()),
+    omar: texts(),
+    lena: [],
+    long: [message("long", 3, false, "👋", 9000)],
   };
   const people = [
-    person("ning", "阿宁", { presence: "online", devices: 2 }),
-    person("mi", "小米", { presence: "online", devices: 1 }),
-    person("tao", "小陶", { lastSeen: Date.now() - 900 * minute }),
-    person("mia", "Mia", { presence: "away", devices: 1 }),
-    person("yi", "伊伊", { relation: "asking", conversation: "", note: "周六修补角见过，你帮我修好了收音机。" }),
+    person("mia", say.mia, { presence: "online", devices: 2, lastSeen: Date.now() }),
+    person("ben", say.ben, { presence: "online", devices: 1 }),
+    person("tom", say.tom, { lastSeen: Date.now() - 14 * 60 * minute }),
+    person("omar", say.omar, { presence: "away", devices: 1, lastSeen: Date.now() - 20 * minute }),
+    person("ning", say.ning, { lastSeen: Date.now() - 2 * day, userName: "" }),
+    person("lena", say.lena, { identityChanged: true }),
+    person("long", say.long),
+    person("ines", say.ines, { relation: "asking", conversation: "", note: say.note }),
+    person("nora", say.nora, { relation: "asked", conversation: "" }),
   ];
   const rows = [
-    row("ning", link("waiting"), messages["ning"] ?? [], { waiting: 2 }),
-    row("mi", link("direct", 8), messages["mi"] ?? [], { typing: true }),
-    row("tao", link("relay"), messages["tao"] ?? [], { unread: 1, readSeq: 11 }),
-    row("mia", link("direct", 12), messages["mia"] ?? [], { draft: "我们坐早一点的那班" }),
+    row("mia", link("direct", 12), messages["mia"] ?? [], { readSeq: language === "zh" ? 107 : 507, unread: 2 }),
+    row("tom", link("relay"), messages["tom"] ?? [], { waiting: 2 }),
+    row("ben", link("turn", 38), messages["ben"] ?? [], { typing: true }),
+    row("omar", link("direct", 21), messages["omar"] ?? [], { draft: say.draft }),
+    row("ning", link("relay"), messages["ning"] ?? [], { unread: 1, readSeq: 40 }),
+    row("lena", link("relay"), messages["lena"] ?? [], { time: Date.now() - 6 * day }),
+    row("long", link("relay"), messages["long"] ?? []),
   ];
   return { people, rows, messages };
 }

@@ -1,0 +1,142 @@
+// What the tour looks at: addresses of the interface over the double (src/ui/testing), and what is done there first.
+import type { Page } from "puppeteer-core";
+import type { Device } from "../browser.ts";
+import type { DoubleServer } from "../double.ts";
+
+export interface Scene {
+  readonly name: string;
+  readonly main?: true; // tests look at it, too: the others differ in words only
+  readonly query: string; // of src/ui/testing/index.html
+  readonly act?: (page: Page) => Promise<void>;
+}
+
+const click = (selector: string) => async (page: Page) => {
+  await page.waitForSelector(selector);
+  await page.click(selector);
+};
+
+/** Clicks the first one that is on the screen. */
+const press = (selector: string) => async (page: Page) => {
+  await page.waitForSelector(selector);
+  await page.$$eval(selector, (all) =>
+    all
+      .filter((e) => e instanceof HTMLElement)
+      .find((e) => e.offsetParent !== null)
+      ?.click(),
+  );
+};
+
+export const scenes: readonly Scene[] = [
+  { name: "setup", main: true, query: "out&path=/setup%23s3cret" },
+  { name: "login", query: "out&path=/login" },
+  {
+    name: "login-wrong",
+    main: true,
+    query: "out&path=/login",
+    act: async (page) => {
+      await page.type("[data-testid=login-user]", "yara");
+      await page.type("[data-testid=login-password]", "wrong");
+      await page.click("[data-testid=login-submit]");
+      await page.waitForSelector("[role=alert]");
+    },
+  },
+  { name: "register", query: "out&path=/register" },
+  {
+    name: "register-errors",
+    main: true,
+    query: "out&path=/register",
+    act: async (page) => {
+      await page.type("[data-testid=setup-user]", "taken");
+      await page.type("[data-testid=setup-password]", "short");
+      await page.click("[data-testid=setup-submit]");
+      await page.waitForSelector("[role=alert]");
+    },
+  },
+  { name: "invite", main: true, query: "out&path=/i/good%23s3cret" },
+  { name: "invite-in", query: "path=/i/good%23s3cret" },
+  { name: "invite-closed", query: "out&path=/i/closed%23s3cret" },
+  { name: "invite-expired", main: true, query: "out&path=/i/expired%23s3cret" },
+  { name: "invite-not-found", query: "out&path=/i/not-found%23s3cret" },
+  { name: "insecure", query: "out&insecure&path=/" },
+  { name: "no-server", main: true, query: "out&noserver&path=/" },
+  { name: "empty", query: "empty&path=/" },
+  { name: "empty-made", main: true, query: "empty&path=/", act: press(".actions .btn.primary") },
+  { name: "list", main: true, query: "path=/" },
+  { name: "chat", main: true, query: "path=/c/mia" },
+  { name: "chat-states", main: true, query: "path=/c/ben" },
+  { name: "chat-relay", query: "path=/c/tom" },
+  { name: "chat-held", main: true, query: "path=/c/lena" },
+  { name: "chat-texts", main: true, query: "path=/c/omar" },
+  { name: "popover-direct", query: "path=/c/mia", act: click("[data-testid=path-badge]") },
+  { name: "popover-turn", main: true, query: "path=/c/ben", act: click("[data-testid=path-badge]") },
+  { name: "popover-relay", query: "path=/c/tom", act: click("[data-testid=path-badge]") },
+  { name: "popover-waiting", query: "path=/c/tom&connection=offline", act: click("[data-testid=path-badge]") },
+  { name: "offline", main: true, query: "path=/c/mia&connection=offline" },
+  { name: "unreachable", query: "path=/c/mia&connection=unreachable" },
+  { name: "signed-out", query: "path=/c/mia&connection=signed-out" },
+  { name: "superseded", query: "path=/c/mia&connection=superseded" },
+  { name: "not-here", main: true, query: "path=/c/nobody" },
+  { name: "people", query: "path=/people" },
+  {
+    name: "people-qr",
+    main: true,
+    query: "path=/people",
+    act: async (page) => {
+      await page.waitForSelector("[data-testid=invite-create]");
+      await page.click("[data-testid=invite-create]");
+      await page.waitForSelector("[data-testid=invite-link]");
+      await page.evaluate(() => {
+        const buttons = [...document.querySelectorAll<HTMLElement>(".fresh button")];
+        buttons[1]?.click();
+        document.querySelector(".fresh")?.scrollIntoView({ block: "center" });
+      });
+    },
+  },
+  { name: "shortcuts", main: true, query: "path=/settings/about", act: press("section .btn") },
+  { name: "new-chat", main: true, query: "path=/", act: press("button.new") },
+  { name: "settings", main: true, query: "path=/settings" },
+  { name: "settings-you", query: "path=/settings/you" },
+  { name: "settings-nameonly", query: "nameonly&path=/settings/you" },
+  { name: "sign-out", main: true, query: "nameonly&path=/settings/you", act: click("[data-testid=settings-signout]") },
+  { name: "settings-notifications", main: true, query: "path=/settings/notifications" },
+  { name: "settings-devices", main: true, query: "path=/settings/devices" },
+  { name: "settings-appearance", main: true, query: "path=/settings/appearance" },
+  { name: "settings-language", query: "path=/settings/language" },
+  { name: "settings-about", main: true, query: "path=/settings/about" },
+];
+
+/** How a scene is looked at. */
+export interface Look {
+  readonly width: number;
+  readonly height: number;
+  readonly theme: "light" | "dark";
+  readonly language: "en" | "zh";
+}
+
+/** Opens a scene, does what belongs to it, and waits for the last animation. */
+export async function show(device: Device, server: DoubleServer, scene: Scene, look: Look): Promise<Page> {
+  const page = await device.browser.newPage();
+  await page.setViewport({ width: look.width, height: look.height });
+  await page.evaluateOnNewDocument(
+    (theme, language) => {
+      localStorage.setItem("parley.theme", theme);
+      localStorage.setItem("PARAGLIDE_LOCALE", language);
+    },
+    look.theme,
+    look.language,
+  );
+  await page.goto(`${server.url}?${scene.query}${look.language === "zh" ? "&people=zh" : ""}`);
+  await page.waitForSelector("#app > *", { timeout: 30_000 });
+  await scene.act?.(page);
+  await settled(page);
+  return page;
+}
+
+/** Waits until what changed is drawn and nothing moves any more. */
+export function settled(page: Page): Promise<void> {
+  return page.evaluate(async () => {
+    await new Promise((done) => setTimeout(done, 100));
+    const running = document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations === 1);
+    await Promise.allSettled(running.map((one) => one.finished));
+  });
+}
