@@ -64,7 +64,7 @@ func nobody() error {
 
 // find looks somebody up by the exact user name. Whether there is one shows in the answer, not in when it comes.
 func (c *connection) find(ctx context.Context, name string) (*pb.Frame, error) {
-	defer until(ctx, time.Now().Add(c.s.Timing.Even))
+	defer until(ctx, c.s.Timing.evenly())
 	key, err := proto.FoldUserName(name)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package signal
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -11,7 +12,13 @@ const notBefore = "not before" // in a request's context: when it is answered at
 
 // even has a request answered no sooner than a moment after it came, whatever there was to do for it: how long a look-up
 // takes would tell whether a name, a code or an account exists. It has to cover reply and fail.
-func (s *Server) even(c *gin.Context) { c.Set(notBefore, time.Now().Add(s.Timing.Even)) }
+func (s *Server) even(c *gin.Context) { c.Set(notBefore, s.Timing.evenly()) }
+
+// evenly is when a look-up that comes now is answered. A random part hides what is left of the difference, such as how long
+// the answer is.
+func (t Timing) evenly() time.Time {
+	return time.Now().Add(t.Even + rand.N(t.Even+1)) //nolint:gosec // noise, not a secret
+}
 
 // await waits until a request may be answered.
 func (s *Server) await(c *gin.Context) {

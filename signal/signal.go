@@ -90,7 +90,7 @@ type Timing struct {
 	Silence time.Duration // nothing heard for so long: closed: 60 s
 	Ping    time.Duration // between pings, ±20 %: 25 s
 	Write   time.Duration // for one frame: 10 s
-	Even    time.Duration // answers that could tell whether a name exists come no sooner: 5 ms
+	Even    time.Duration // answers that could tell whether a name exists come no sooner, and up to twice as late: 5 ms
 }
 
 func (t Timing) withDefaults() Timing {
