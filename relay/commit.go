@@ -56,6 +56,9 @@ func (r *Relay) Commit(ctx context.Context, caller *store.Session, p *pb.CommitP
 	if !bytes.Equal(m.GetDevice(), caller.Device[:]) {
 		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_FORBIDDEN, "a commit is posted by the device that signed it")
 	}
+	if err := r.mayChange(ctx, a, caller.Account); err != nil {
+		return nil, err
+	}
 	n, err := r.prepared(a.chain, p, r.lookup(ctx))
 	if err != nil {
 		return nil, err
@@ -75,10 +78,10 @@ func (r *Relay) publishCommit(n *store.NewCommit, members []*pb.Member) {
 	if n.Commit.GetJoinByLink() != nil { // the joiner's devices do not know the conversation yet
 		r.publish(&pb.Frame{Kind: &pb.Frame_AccountSync{AccountSync: &pb.AccountSync{}}}, proto.ID(n.Commit.GetAccount()))
 	}
-	for _, m := range members {
+	for _, to := range hearing(accounts(members), n.Held) {
 		r.publish(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
 			Conversation: n.Commit.GetConversation(), Seq: n.Seq, RelayMs: uint64(n.RelayMS), Hash: n.Commit.Hash[:], //nolint:gosec // positive
-			Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: n.Commit.Signed, Grant: grants[string(m.GetAccount())]}},
-		}}}}}, proto.ID(m.GetAccount()))
+			Kind: &pb.Event_Commit{Commit: &pb.CommitEvent{Commit: n.Commit.Signed, Grant: grants[string(to[:])]}},
+		}}}}}, to)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,10 @@ func (r *Relay) RequestGrant(ctx context.Context, caller *store.Session, q *pb.G
 	if q.GetEpoch() < a.Epoch {
 		return nil
 	}
+	held, err := r.holders(ctx, a)
+	if err != nil {
+		return err
+	}
 	ask, err := r.asked.add(asking{a.ID, caller.AccountID}, r.clock())
 	if err != nil || !ask {
 		return err
@@ -37,7 +42,11 @@ func (r *Relay) RequestGrant(ctx context.Context, caller *store.Session, q *pb.G
 	needed := &pb.Frame{Kind: &pb.Frame_GrantNeeded{GrantNeeded: &pb.GrantNeeded{
 		Conversation: q.GetConversation(), Epoch: q.GetEpoch(), Account: caller.Account.Bytes(),
 	}}}
-	r.bus.Publish(needed, caller.Device, a.members...)
+	if slices.Contains(held, caller.Account) { // whom they block does not hear that they are there
+		r.bus.Publish(needed, caller.Device, caller.Account)
+		return nil
+	}
+	r.bus.Publish(needed, caller.Device, hearing(a.members, held)...)
 	return nil
 }
 
@@ -59,6 +68,13 @@ func (r *Relay) AddGrant(ctx context.Context, caller *store.Session, p *pb.Grant
 	if p.GetGrant().GetGeneration() < member.GetGeneration() {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_FORBIDDEN, "the commit grants to a newer generation of the member's account key")
 	}
+	held, err := r.holders(ctx, a)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(held, caller.Account) && to != caller.Account {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_FORBIDDEN, "you blocked them: let them in again first")
+	}
 	account, err := r.store.AccountID(ctx, to)
 	if err != nil {
 		return fmt.Errorf("add grant: %w", err)
@@ -69,6 +85,9 @@ func (r *Relay) AddGrant(ctx context.Context, caller *store.Session, p *pb.Grant
 		Replace: r.asked.open(who),
 		Stored: func() {
 			r.asked.answered(who)
+			if slices.Contains(held, to) && to != caller.Account {
+				return
+			}
 			r.publish(&pb.Frame{Kind: &pb.Frame_GrantAdded{GrantAdded: &pb.GrantAdded{
 				Conversation: p.GetConversation(), Epoch: p.GetEpoch(), Commit: p.GetCommit(), Grant: p.GetGrant(),
 			}}}, to)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -77,17 +78,18 @@ func (r *Relay) settle(batch []posting) {
 				Kind: &pb.Event_Envelope{Envelope: b.envelope},
 			}
 		}
-		r.publish(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: events}}}, fresh[0].place.members...)
+		r.publish(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: events}}}, hearing(fresh[0].place.members, fresh[0].Held)...)
 		fresh = fresh[n:]
 	}
 }
 
-// together says how many of some postings, at least one, go into one frame: of one conversation, not too large.
+// together says how many of some postings, at least one, go into one frame: of one conversation, for the same members, not
+// too large.
 func together(batch []posting) int {
 	size := 0
 	for i, b := range batch {
 		size += len(b.Header) + len(b.Ciphertext) + eventOverhead
-		if i > 0 && (b.Conversation != batch[0].Conversation || size > proto.MaxPageBytes) {
+		if i > 0 && (b.Conversation != batch[0].Conversation || !slices.Equal(b.Held, batch[0].Held) || size > proto.MaxPageBytes) {
 			return i
 		}
 	}
@@ -120,6 +122,7 @@ func (r *Relay) prepare(ctx context.Context, caller *store.Session, e *pb.Envelo
 		return post, place, nil
 	}
 	// A recipient posts for a sender who vanished: then the signature decides.
+	post.Behalf = true
 	key, err := r.lookup(ctx)(account, device)
 	if err != nil {
 		return nil, nil, err

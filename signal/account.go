@@ -101,7 +101,10 @@ func (c *connection) change(ctx context.Context, out *pb.AccountChanges, e store
 		if err != nil {
 			return err
 		}
-		out.Profile = &pb.Profile{Account: a.Public.Bytes(), UserName: a.UserName, Nickname: a.Nickname, Admin: a.Admin}
+		out.Profile = &pb.Profile{
+			Account: a.Public.Bytes(), UserName: a.UserName, Nickname: a.Nickname, Admin: a.Admin, Recovery: a.Recovery != nil, Avatar: a.Avatar,
+		}
+		out.Privacy = a.Privacy
 	case store.LogDeviceList:
 		list, err := c.s.Store.DeviceList(ctx, c.session.AccountID)
 		if err != nil {

@@ -18,6 +18,9 @@ import (
 // contact is how the caller sees an account: nickname and keys only if it asks or is a contact.
 func (c *connection) contact(ctx context.Context, id proto.ID) (*pb.Contact, error) {
 	peer, err := c.s.Store.Account(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return c.deletedContact(ctx, id)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -27,10 +30,15 @@ func (c *connection) contact(ctx context.Context, id proto.ID) (*pb.Contact, err
 	}
 	out := &pb.Contact{
 		Profile: &pb.Profile{Account: id.Bytes(), UserName: peer.UserName}, State: relation.State,
-		Note: relation.Note, LinkJoin: relation.Join, SinceMs: uint64(max(relation.SinceMS, 0)),
+		Note: relation.Note, LinkJoin: relation.Join, SinceMs: uint64(max(relation.SinceMS, 0)), Blocked: relation.Blocked,
+		Invitation: relation.Invitation,
+	}
+	if relation.Blocked && relation.State == pb.ContactState_CONTACT_STATE_ASKING { // that waits until they are let in again
+		out.State, out.Note = pb.ContactState_CONTACT_STATE_NONE, ""
+		return out, nil
 	}
 	if relation.State == pb.ContactState_CONTACT_STATE_ASKING || relation.State == pb.ContactState_CONTACT_STATE_ACCEPTED {
-		out.Profile.Nickname = peer.Nickname
+		out.Profile.Nickname, out.Profile.Avatar = peer.Nickname, peer.Avatar
 		if out.DeviceList, err = c.s.Store.DeviceList(ctx, peer.ID); err != nil {
 			return nil, err
 		}
@@ -41,11 +49,22 @@ func (c *connection) contact(ctx context.Context, id proto.ID) (*pb.Contact, err
 	return out, nil
 }
 
+// deletedContact is what is left of an account that was deleted.
+func (c *connection) deletedContact(ctx context.Context, id proto.ID) (*pb.Contact, error) {
+	deleted, err := c.s.Store.DeletedMS(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.Contact{Profile: &pb.Profile{Account: id.Bytes(), DeletedMs: deleted}, State: pb.ContactState_CONTACT_STATE_NONE}, nil
+}
+
 func nobody() error {
 	return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "nobody here has that name")
 }
 
+// find looks somebody up by the exact user name. Whether there is one shows in the answer, not in when it comes.
 func (c *connection) find(ctx context.Context, name string) (*pb.Frame, error) {
+	defer until(ctx, c.s.Timing.evenly())
 	key, err := proto.FoldUserName(name)
 	if err != nil {
 		return nil, err
@@ -66,11 +85,14 @@ func (c *connection) peer(ctx context.Context, account []byte) (int64, proto.ID,
 	if err != nil {
 		return 0, id, err
 	}
-	peer, err := c.s.Store.AccountID(ctx, id)
-	if errors.Is(err, store.ErrNotFound) || err == nil && peer == c.session.AccountID {
+	peer, err := c.s.Store.Account(ctx, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && peer.ID == c.session.AccountID {
 		return 0, id, nobody()
 	}
-	return peer, id, err
+	if err != nil {
+		return 0, id, err
+	}
+	return peer.ID, id, nil
 }
 
 func (c *connection) ask(ctx context.Context, q *pb.AskContact) error {
@@ -115,7 +137,7 @@ func (c *connection) answer(ctx context.Context, q *pb.AnswerContact) error {
 		return err
 	}
 	c.s.notify(id)
-	c.s.introduce(c.session.Account, id)
+	c.s.introduce(ctx, c.session.Account, id)
 	return nil
 }
 
@@ -157,7 +179,7 @@ func (c *connection) acceptInvitation(ctx context.Context, q *pb.AcceptInvitatio
 	if err := c.s.Store.UseInvitation(ctx, c.session.AccountID, join); err != nil {
 		return err
 	}
-	c.s.joined(join)
+	c.s.joined(ctx, join)
 	return nil
 }
 

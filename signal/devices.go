@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -44,7 +45,7 @@ func (s *Server) updateDevices(c *gin.Context) {
 	}
 	s.notify(owner)
 	s.notifyPeers(c, account)
-	if u.Added == nil {
+	if u.Added == nil || u.Link != "" {
 		c.Status(http.StatusNoContent)
 		return
 	}
@@ -77,9 +78,12 @@ func (s *Server) listUpdate(ctx context.Context, account int64, caller proto.ID,
 	}
 	u := &store.ListUpdate{
 		Account: account, Previous: previous.GetVersion(), List: next, DeviceName: clean(req.GetDeviceName(), "Device"),
-		NewKey: next.GetGeneration() > previous.GetGeneration(), KeyRing: req.GetKeyRing(), Grants: req.GetGenerationGrants(),
+		Link: req.GetLink(), NewKey: next.GetGeneration() > previous.GetGeneration(), KeyRing: req.GetKeyRing(), Grants: req.GetGenerationGrants(),
 	}
 	if len(req.GetNewDevice()) == 0 {
+		if u.Link != "" {
+			return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a device link adds a new device")
+		}
 		return u, nil
 	}
 	id, err := proto.IDFrom(req.GetNewDevice())
@@ -109,6 +113,9 @@ func checkListSize(l *proto.DeviceList) error {
 // ring with the new key, if the account has one, and a grant for every device that stays. The device that
 // made the key needs no grant.
 func (s *Server) checkGeneration(ctx context.Context, previous, next *proto.DeviceList, caller proto.ID, req *pb.UpdateDevices) error {
+	if req.GetLink() != "" {
+		return checkAllGenerations(previous, next, req)
+	}
 	if next.GetGeneration() == previous.GetGeneration() {
 		if len(req.GetGenerationGrants()) > 0 || req.GetKeyRing() != nil {
 			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "grants and a key ring come with a new generation only")
@@ -129,8 +136,7 @@ func (s *Server) checkGeneration(ctx context.Context, previous, next *proto.Devi
 			return err
 		}
 		_, stays := next.Device(id)
-		if !stays || granted[id] || g.GetGeneration() != next.GetGeneration() ||
-			len(g.GetEnc()) != proto.KeySize || len(g.GetCiphertext()) != sealedKeySize {
+		if !stays || granted[id] || g.GetGeneration() != next.GetGeneration() || !keySealed(g) {
 			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a generation grant is not for a device of this list, or not of its generation")
 		}
 		granted[id] = true
@@ -142,6 +148,25 @@ func (s *Server) checkGeneration(ctx context.Context, previous, next *proto.Devi
 		}
 	}
 	return nil
+}
+
+// checkAllGenerations says whether an update by a device link hands every generation of the account key to the
+// new device, and nothing to others. It makes no new generation: what it seals would be known to the added device.
+func checkAllGenerations(previous, next *proto.DeviceList, req *pb.UpdateDevices) error {
+	grants := req.GetGenerationGrants()
+	if next.GetGeneration() != previous.GetGeneration() || req.GetKeyRing() != nil || uint64(len(grants)) != uint64(next.GetGeneration()) {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a device link adds a device with a grant of every generation, and changes nothing else")
+	}
+	for i, g := range grants {
+		if g.GetGeneration() != uint32(i+1) || !bytes.Equal(g.GetDevice(), req.GetNewDevice()) || !keySealed(g) { //nolint:gosec // as many as fit into a body
+			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the grants of a device link are for the new device, of every generation, oldest first")
+		}
+	}
+	return nil
+}
+
+func keySealed(g *pb.GenerationGrant) bool {
+	return len(g.GetEnc()) == proto.KeySize && len(g.GetCiphertext()) == sealedKeySize
 }
 
 const sealedKeySize = proto.KeySize + 16 // a key and the tag of AES-256-GCM
@@ -200,11 +225,7 @@ func (s *Server) changePassword(c *gin.Context) {
 }
 
 func (s *Server) replacePassword(ctx context.Context, session *store.Session, ticket string, password *store.Password, keep []byte) error {
-	account, _, err := s.Store.TakeTicket(ctx, store.TicketLogin, tokenHash(ticket))
-	if errors.Is(err, store.ErrNotFound) || err == nil && account != session.AccountID {
-		return unauthenticated()
-	}
-	if err != nil {
+	if err := s.takeTicket(ctx, session, ticket); err != nil {
 		return err
 	}
 	ended, err := s.Store.SetPassword(ctx, session.AccountID, password, keep)
@@ -287,6 +308,14 @@ func (s *Server) openSession(c *gin.Context) {
 	_, id, err := s.Store.TakeTicket(c, store.TicketChallenge, tokenHash(string(login.GetNonce())))
 	if err != nil || id != device.ID {
 		s.fail(c, unauthenticated())
+		return
+	}
+	account, err := s.Store.Account(c, proto.ID(login.GetAccount()))
+	if err == nil && account.SuspendedMS > 0 {
+		err = suspended()
+	}
+	if err != nil {
+		s.fail(c, err)
 		return
 	}
 	token, expires := newToken(), s.Clock().Add(sessionLife)

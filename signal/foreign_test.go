@@ -44,7 +44,7 @@ func elsewhere() []string {
 		"error", "ok", "hello", "welcome", "goodbye", "account_sync", "account_changes", "ice_request", "ice_servers", "set_setting",
 		"posted", "committed", "page", "events", "cursor_moved", "commits", "grant_needed", "grant_added", // answers and pushes
 		"find_account", "found", "ask_contact", "answer_contact", "create_invitation", "revoke_invitation", "accept_invitation",
-		"get_device_lists", "lists", "set_profile", "set_presence", "presences", "signal_to", "signal_from",
+		"get_device_lists", "lists", "set_profile", "remove_contact", "set_blocked", "set_privacy", "device_asks", "set_presence", "presences", "signal_to", "signal_from",
 		"link_open", "link_proof", "signal", "direct", "direct_ack", "ping", // control channel
 	}
 }
@@ -148,10 +148,11 @@ func TestForeignAccount(t *testing.T) {
 			"accept":           func(p *person) *pb.Frame { return acceptContact(p, eve.firstCommit(p, nil)) },
 			"accept badly":     func(p *person) *pb.Frame { return acceptContact(p, nil) },
 			"decline":          func(p *person) *pb.Frame { return declineContact(p) },
+			"remove":           func(p *person) *pb.Frame { return removeContact(p) },
 		}
 		for name, request := range requests {
 			asked := role == "who was asked" && name != "signal_to" && name != "get_device_lists"
-			withdraws := role == "who asked" && name == "decline"
+			withdraws := role == "who asked" && (name == "decline" || name == "remove")
 			if asked || withdraws {
 				continue // may
 			}

@@ -70,14 +70,27 @@ func (c *connection) signalTo(ctx context.Context, q *pb.SignalTo) error {
 	if err := c.forward.admit(device, q.GetSignal()); err != nil {
 		return err
 	}
+	hidden, err := c.hidden(ctx, peer, account)
+	if err != nil {
+		return err
+	}
 	to := c.s.hub.device(device)
-	if to == nil || to.session.Account != account || !to.greeted() {
+	if hidden || to == nil || to.session.Account != account || !to.greeted() {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_OFFLINE, "that device is not connected")
 	}
 	to.send(&pb.Frame{Kind: &pb.Frame_SignalFrom{SignalFrom: &pb.SignalFrom{
 		Account: c.session.Account.Bytes(), Device: c.session.Device.Bytes(), Signal: q.GetSignal(),
 	}}})
 	return nil
+}
+
+// hidden says whether an account may not learn whether the caller is there, nor the caller whether it is: a signal
+// would tell.
+func (c *connection) hidden(ctx context.Context, peer int64, account proto.ID) (bool, error) {
+	if account == c.session.Account {
+		return false, nil
+	}
+	return c.s.Store.Hidden(ctx, c.session.AccountID, peer)
 }
 
 func noAccount() error {

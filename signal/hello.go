@@ -8,6 +8,7 @@ import (
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
+	"github.com/parley-chat/parley/store"
 )
 
 // maxPresenceBytes bounds the presences of one frame, but for the last of them.
@@ -18,7 +19,8 @@ const maxPresenceBytes = 32 << 10
 type greeting struct {
 	states bool  // there are more states of conversations …
 	after  int64 // … behind this one
-	peers  []proto.ID
+	peers  []store.SeenPeer
+	asks   []*pb.Frame // of new devices
 }
 
 func (c *connection) hello(ctx context.Context, h *pb.Hello) (*pb.Frame, error) {
@@ -46,7 +48,10 @@ func (c *connection) welcome(ctx context.Context) (*pb.Welcome, error) {
 		return nil, err
 	}
 	g := greeting{states: true}
-	if g.peers, err = c.s.Store.Peers(ctx, c.session.AccountID); err != nil {
+	if g.peers, err = c.s.Store.SeenPeers(ctx, c.session.AccountID); err != nil {
+		return nil, err
+	}
+	if g.asks, err = c.deviceAsks(ctx); err != nil {
 		return nil, err
 	}
 	behind, err := c.nextStates(ctx, &g)
@@ -72,16 +77,28 @@ func (c *connection) nextStates(ctx context.Context, g *greeting) ([]*pb.Convers
 	return states, err
 }
 
-// nextPresences takes as many contacts who are there from a greeting as fit into a frame.
+// nextPresences takes as many contacts from a greeting as fit into a frame: who is there, and since when others are not.
 func (c *connection) nextPresences(g *greeting) []*pb.Presence {
 	var all []*pb.Presence
 	for size := 0; len(g.peers) > 0 && size <= c.s.presences; g.peers = g.peers[1:] {
-		if p := c.s.presence(g.peers[0]); len(p.GetDevices()) > 0 {
+		if p := c.s.seen(g.peers[0]); len(p.GetDevices()) > 0 || p.GetLastSeenMs() > 0 {
 			all = append(all, p)
 			size += gproto.Size(p)
 		}
 	}
 	return all
+}
+
+// seen is what a contact sees of an account when it connects. Who blocks it has not been there since.
+func (s *Server) seen(peer store.SeenPeer) *pb.Presence {
+	if !peer.Blocks {
+		if p := s.presence(peer.Account); len(p.GetDevices()) > 0 {
+			return p
+		}
+	}
+	return &pb.Presence{
+		Account: peer.Account.Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE, LastSeenMs: uint64(max(peer.SeenMS, 0)), //nolint:gosec // positive
+	}
 }
 
 // greetOn sends the next frame of a greeting; false says that the connection is over.
@@ -98,6 +115,8 @@ func (c *connection) greetOn(g *greeting) bool {
 		f = &pb.Frame{Kind: &pb.Frame_AccountChanges{AccountChanges: &pb.AccountChanges{Conversations: states}}}
 	case len(g.peers) > 0:
 		f = &pb.Frame{Kind: &pb.Frame_Presences{Presences: &pb.Presences{Presences: c.nextPresences(g)}}}
+	case len(g.asks) > 0:
+		f, g.asks = g.asks[0], g.asks[1:]
 	default:
 		return true
 	}

@@ -36,8 +36,8 @@ func (r oneByOne) States(ctx context.Context, caller *store.Session, after int64
 	return states[:1], first.ID, err
 }
 
-// TestLongGreeting: what does not fit into Welcome comes behind it, each conversation and each contact who is
-// there once.
+// TestLongGreeting: what does not fit into Welcome comes behind it, each conversation once, and each contact: that
+// they are there, or when they were seen last.
 func TestLongGreeting(t *testing.T) {
 	var answers *oneByOne
 	w := newWorld(t, func(c *signal.Config) {
@@ -54,9 +54,7 @@ func TestLongGreeting(t *testing.T) {
 		s := p.connect(p.device)
 		befriend(p, anna, s, sa)
 		want[proto.PairID(p.id, anna.id)] = true
-		if i%2 == 0 {
-			there[p.id] = true
-		} else {
+		if there[p.id] = i%2 == 0; !there[p.id] {
 			_ = s.ws.Close()
 			sa.push("offline", func(f *pb.Frame) bool {
 				all := f.GetPresences().GetPresences()
@@ -76,7 +74,8 @@ func TestLongGreeting(t *testing.T) {
 			delete(want, proto.ID(s.GetConversation()))
 		}
 		for _, p := range presences {
-			if !there[proto.ID(p.GetAccount())] {
+			online, known := there[proto.ID(p.GetAccount())]
+			if !known || online != (len(p.GetDevices()) > 0) || online == (p.GetLastSeenMs() > 0) {
 				t.Errorf("presence %v", p)
 			}
 			delete(there, proto.ID(p.GetAccount()))

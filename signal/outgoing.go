@@ -135,6 +135,7 @@ func (c *connection) ping() bool {
 	if !c.valid() {
 		return false
 	}
+	c.stillHere(c.life)
 	if c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(c.s.Timing.Write)) != nil {
 		c.close(closeSlow, "too slow")
 		return false

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/parley-chat/parley/proto"
@@ -134,8 +135,8 @@ func (p *person) addDevice() *device {
 	return d
 }
 
-// revocation is the update that drops a device, made by the first one.
-func (p *person) revocation(drop proto.ID) *pb.UpdateDevices {
+// revocation is the update that drops devices, made by the first one.
+func (p *person) revocation(drop ...proto.ID) *pb.UpdateDevices {
 	next := proto.NextDeviceList(p.list, 3)
 	next.Generation++
 	key := sealKey()
@@ -143,7 +144,7 @@ func (p *person) revocation(drop proto.ID) *pb.UpdateDevices {
 	req := &pb.UpdateDevices{KeyRing: sealed()}
 	next.Devices = nil
 	for _, d := range p.list.GetDevices() {
-		if proto.ID(d.GetDevice()) == drop {
+		if slices.Contains(drop, proto.ID(d.GetDevice())) {
 			continue
 		}
 		next.Devices = append(next.Devices, d)

@@ -40,9 +40,9 @@ func (s *Server) presence(account proto.ID) *pb.Presence {
 	return p
 }
 
-// presenceChanged tells accepted contacts and nobody else.
+// presenceChanged tells the contacts who see it and nobody else.
 func (s *Server) presenceChanged(ctx context.Context, session *store.Session) {
-	peers, err := s.Store.Peers(ctx, session.AccountID)
+	peers, err := s.Store.PresencePeers(ctx, session.AccountID)
 	if err != nil {
 		s.Logger.Debug("presence", "error", err)
 		return
@@ -50,8 +50,11 @@ func (s *Server) presenceChanged(ctx context.Context, session *store.Session) {
 	s.Hints.Publish(presenceFrame(s.presence(session.Account)), peers...)
 }
 
-// introduce tells two new contacts who of them is there.
-func (s *Server) introduce(a, b proto.ID) {
+// introduce tells two who from now on see each other who of them is there.
+func (s *Server) introduce(ctx context.Context, a, b proto.ID) {
+	if !s.seePresence(ctx, a, b) {
+		return
+	}
 	for _, pair := range [][2]proto.ID{{a, b}, {b, a}} {
 		if p := s.presence(pair[1]); len(p.GetDevices()) > 0 { // when the other was seen last is not known here
 			s.Hints.Publish(presenceFrame(p), pair[0])
@@ -59,11 +62,31 @@ func (s *Server) introduce(a, b proto.ID) {
 	}
 }
 
+// seePresence says whether two see who of them is there. If that is not known they do not.
+func (s *Server) seePresence(ctx context.Context, a, b proto.ID) bool {
+	x, err := s.Store.AccountID(ctx, a)
+	if err != nil {
+		return false
+	}
+	y, err := s.Store.AccountID(ctx, b)
+	if err != nil {
+		return false
+	}
+	sees, err := s.Store.SeePresence(ctx, x, y)
+	return err == nil && sees
+}
+
 // part shows two who are no contacts any more as offline to each other.
 func (s *Server) part(a, b proto.ID) {
-	for _, pair := range [][2]proto.ID{{a, b}, {b, a}} {
-		s.Hints.Publish(presenceFrame(&pb.Presence{Account: pair[1].Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE}), pair[0])
-	}
+	s.showOffline(a, b, 0)
+	s.showOffline(b, a, 0)
+}
+
+// showOffline shows an account as offline to another, seen last then; 0: without saying when.
+func (s *Server) showOffline(to, account proto.ID, seenMS uint64) {
+	s.Hints.Publish(presenceFrame(&pb.Presence{
+		Account: account.Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE, LastSeenMs: seenMS,
+	}), to)
 }
 
 func presenceFrame(p *pb.Presence) *pb.Frame {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 
@@ -37,12 +36,12 @@ func (s *Server) register(c *gin.Context) {
 		return
 	}
 	if n.Setup && req.GetServerName() != "" {
-		if err := s.Store.SetMeta(c, "server_name", []byte(clean(req.GetServerName(), "Parley"))); err != nil {
+		if err := s.Store.SetServerSettings(c, store.ServerSettings{Name: clean(req.GetServerName(), "Parley")}); err != nil {
 			s.Logger.Error("keep server name", "error", err)
 		}
 	}
 	if n.Join != nil {
-		s.joined(n.Join)
+		s.joined(c, n.Join)
 	}
 	s.opened(c, n.List.GetAccount(), n.List.GetDevices()[0].GetDevice(), token, n.Expires)
 }
@@ -75,6 +74,10 @@ func (s *Server) newAccount(ctx context.Context, req *pb.RegisterRequest) (*stor
 			return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "an account with a password has a key ring")
 		}
 	}
+	_, registration, err := s.settings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case req.GetSetup() != "":
 		if s.Setup == "" || subtle.ConstantTimeCompare([]byte(req.GetSetup()), []byte(s.Setup)) != 1 {
@@ -85,11 +88,11 @@ func (s *Server) newAccount(ctx context.Context, req *pb.RegisterRequest) (*stor
 		}
 		n.Admin, n.Setup = true, true
 	case req.GetInvitation() != "":
-		if s.Registration == Closed {
+		if registration == Closed {
 			return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_REGISTRATION_CLOSED, "this server makes no new accounts")
 		}
 		n.Join, err = s.prepareJoin(ctx, req.GetInvitation(), req.GetLinkJoin(), req.GetFirstCommit(), list.GetAccount(), list.GetIdentityKey(), ownKey(list))
-	case s.Registration != Open:
+	case registration != Open:
 		err = proto.Errorf(pb.ErrorCode_ERROR_CODE_REGISTRATION_CLOSED, "this server wants an invitation: ask somebody who is on it")
 	case n.UserKey == "":
 		err = forbidden("without an invitation an account needs a user name and a password")
@@ -123,10 +126,8 @@ func storedPassword(p *pb.PasswordSetup) (*store.Password, error) {
 	if err := proto.CheckPasswordParams(p.GetParams()); err != nil {
 		return nil, err
 	}
-	salt := make([]byte, 16)
-	_, _ = rand.Read(salt)
-	hash := proto.StoredAuth(salt, p.GetAuthSecret())
-	return &store.Password{Params: p.GetParams(), AuthSalt: salt, AuthHash: hash[:], Master: p.GetWrappedMaster()}, nil
+	salt, hash := stored(p.GetAuthSecret())
+	return &store.Password{Params: p.GetParams(), AuthSalt: salt, AuthHash: hash, Master: p.GetWrappedMaster()}, nil
 }
 
 // prepareJoin checks the use of an invitation by an account.
@@ -157,11 +158,11 @@ func (s *Server) prepareJoin(ctx context.Context, code string, proof *pb.Signed,
 }
 
 // joined tells both accounts of a contact made by invitation.
-func (s *Server) joined(j *store.Join) {
+func (s *Server) joined(ctx context.Context, j *store.Join) {
 	for _, m := range j.First.Commit.GetMembers() {
 		s.notify(proto.ID(m.GetAccount()))
 	}
-	s.introduce(proto.ID(j.First.Commit.GetMembers()[0].GetAccount()), proto.ID(j.First.Commit.GetMembers()[1].GetAccount()))
+	s.introduce(ctx, proto.ID(j.First.Commit.GetMembers()[0].GetAccount()), proto.ID(j.First.Commit.GetMembers()[1].GetAccount()))
 }
 
 func (s *Server) openInvitation(ctx context.Context, code string) (*store.Invitation, error) {
@@ -196,12 +197,17 @@ func (s *Server) invitation(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
+	_, registration, err := s.settings(c)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
 	sealed := &pb.Sealed{}
 	if err := proto.Unmarshal(inv.Sealed, sealed); err != nil {
 		s.fail(c, err)
 		return
 	}
 	s.reply(c, &pb.InvitationInfo{
-		Sealed: sealed, Invitation: inv.Signed, DeviceList: list, UsesLeft: inv.UsesLeft, Registration: string(s.Registration),
+		Sealed: sealed, Invitation: inv.Signed, DeviceList: list, UsesLeft: inv.UsesLeft, Registration: string(registration),
 	})
 }

@@ -48,6 +48,10 @@ func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error)
 		return c.changed(ctx, c.ask(ctx, k.AskContact))
 	case *pb.Frame_AnswerContact:
 		return c.changed(ctx, c.answer(ctx, k.AnswerContact))
+	case *pb.Frame_RemoveContact:
+		return c.changed(ctx, c.remove(ctx, k.RemoveContact))
+	case *pb.Frame_SetBlocked:
+		return c.changed(ctx, c.setBlocked(ctx, k.SetBlocked))
 	case *pb.Frame_CreateInvitation:
 		return c.changed(ctx, c.createInvitation(ctx, k.CreateInvitation))
 	case *pb.Frame_RevokeInvitation:
@@ -60,6 +64,8 @@ func (c *connection) handle(ctx context.Context, f *pb.Frame) (*pb.Frame, error)
 		return okFrame(), c.setSetting(ctx, k.SetSetting.GetSetting())
 	case *pb.Frame_SetProfile:
 		return okFrame(), c.setProfile(ctx, k.SetProfile)
+	case *pb.Frame_SetPrivacy:
+		return c.changed(ctx, c.setPrivacy(ctx, k.SetPrivacy.GetPrivacy()))
 	case *pb.Frame_SignalTo:
 		return okFrame(), c.signalTo(ctx, k.SignalTo)
 	}

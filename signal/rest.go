@@ -1,11 +1,10 @@
 package signal
 
 import (
-	"cmp"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -81,6 +80,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 		return
 	}
 	c.Abort()
+	s.await(c)
 	if e.RetryAfter > 0 {
 		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
 	}
@@ -109,6 +109,7 @@ func (s *Server) reply(c *gin.Context, m gproto.Message) {
 		s.fail(c, err)
 		return
 	}
+	s.await(c)
 	c.Data(http.StatusOK, "application/json", b)
 }
 
@@ -128,7 +129,8 @@ func (s *Server) cookieName() string {
 	return "__Host-parley-" + hex.EncodeToString(id[:4])
 }
 
-// token reads the session token: a bearer header without Origin, or the cookie with the exact one.
+// token reads the session token: a bearer header without Origin, or the cookie with the exact one. Browsers send no
+// Origin when their own page only reads; they say so in another header that pages cannot set.
 func (s *Server) token(r *http.Request) (string, error) {
 	origin := r.Header.Get("Origin")
 	if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
@@ -141,10 +143,16 @@ func (s *Server) token(r *http.Request) (string, error) {
 	if err != nil {
 		return "", unauthenticated()
 	}
-	if !s.ownOrigin(r, origin) {
+	if !s.ownOrigin(r, origin) && !ownRead(r) {
 		return "", foreignPage()
 	}
 	return cookie.Value, nil
+}
+
+// ownRead says whether a browser's request only reads, for a page of this very server. A WebSocket's handshake is no such
+// request: it has an Origin.
+func ownRead(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Origin") == "" && r.Header.Get("Upgrade") == "" && r.Header.Get("Sec-Fetch-Site") == "same-origin"
 }
 
 // session finds whose request this is, and the hash of the token that says so.
@@ -158,7 +166,37 @@ func (s *Server) session(r *http.Request) (*store.Session, []byte, error) {
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil, unauthenticated()
 	}
-	return session, hash, err
+	if err != nil {
+		return nil, nil, err
+	}
+	s.touch(r.Context(), session, remoteAddress(r))
+	return session, hash, nil
+}
+
+// touch notes that a device was used. That this fails is nothing for the caller.
+func (s *Server) touch(ctx context.Context, session *store.Session, address string) {
+	if err := s.Store.Touch(ctx, session, address); err != nil {
+		s.Logger.Debug("note the use of a device", "error", err)
+	}
+}
+
+// noteHere is how often a device that stays connected is noted as used.
+const noteHere = time.Hour
+
+// stillHere notes now and then that a device is still connected. It belongs to the connection's writer.
+func (c *connection) stillHere(ctx context.Context) {
+	if c.s.Clock().UnixMilli()-c.session.LastUsedMS >= noteHere.Milliseconds() {
+		c.s.touch(ctx, c.session, c.session.LastAddress)
+	}
+}
+
+// remoteAddress is the IP address that a request came from.
+func remoteAddress(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return from.Addr().Unmap().WithZone("").String()
 }
 
 // opened answers with a new session: a cookie for browsers, the token for others.
@@ -185,13 +223,13 @@ func (s *Server) serverInfo(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	name, err := s.Store.Meta(c, "server_name")
+	name, registration, err := s.settings(c)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
 	s.reply(c, &pb.ServerInfo{
-		Name: cmp.Or(string(name), "Parley"), Version: s.Version, Registration: string(s.Registration), TimeMs: s.nowMS(), Setup: n == 0,
+		Name: name, Version: s.Version, Registration: string(registration), TimeMs: s.nowMS(), Setup: n == 0,
 	})
 }
 
@@ -235,69 +273,4 @@ func clientAddress(r *http.Request) string {
 		}
 	}
 	return addr.String()
-}
-
-func tooMany(wait time.Duration) error {
-	return &proto.Error{Code: pb.ErrorCode_ERROR_CODE_RATE_LIMITED, Message: "too many failed attempts: wait a little", RetryAfter: wait}
-}
-
-// login proves a password. Wrong name and wrong password are one answer. An address is slowed for each
-// name it fails at, so that others who know the password are not locked out.
-func (s *Server) login(c *gin.Context) {
-	req := &pb.LoginRequest{}
-	if !s.bind(c, req) {
-		return
-	}
-	key, err := proto.FoldUserName(req.GetUser())
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
-	address := clientAddress(c.Request)
-	pair := key + "\x00" + address
-	wait := s.addresses.wait(address)
-	if wait == 0 {
-		wait = s.logins.attempt(pair, freeLogins)
-	}
-	if wait == 0 {
-		wait = s.addresses.attempt(address, freeAddresses)
-	}
-	if wait > 0 {
-		s.fail(c, tooMany(wait))
-		return
-	}
-	account, err := s.Store.AccountByName(c, key)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		s.fail(c, err)
-		return
-	}
-	salt, want := s.nameKey, make([]byte, proto.HashSize)
-	if err == nil && account.Params != nil {
-		salt, want = account.AuthSalt, account.AuthHash
-	}
-	got := proto.StoredAuth(salt, req.GetAuthSecret())
-	if subtle.ConstantTimeCompare(got[:], want) != 1 {
-		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED, "user name or password is wrong"))
-		return
-	}
-	s.logins.clear(pair)
-	s.addresses.undo(address)
-	s.grant(c, account)
-}
-
-// grant answers a proved password.
-func (s *Server) grant(c *gin.Context, account *store.Account) {
-	ticket := newToken()
-	if err := s.Store.AddTicket(c, store.TicketLogin, tokenHash(ticket), account.ID, 0, s.Clock().Add(ticketLife)); err != nil {
-		s.fail(c, err)
-		return
-	}
-	list, err := s.Store.DeviceList(c, account.ID)
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
-	s.reply(c, &pb.LoginGrant{
-		Ticket: ticket, Account: account.Public.Bytes(), WrappedMaster: account.Master, KeyRing: account.KeyRing, DeviceList: list,
-	})
 }

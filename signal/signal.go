@@ -74,8 +74,8 @@ type Config struct {
 	Hints         Hints
 	ICE           ICE // nil: no STUN and TURN
 	Logger        *slog.Logger
-	Registration  Registration
-	URL           string // where browsers reach the server
+	Registration  Registration // until an administrator sets another
+	URL           string       // where browsers reach the server
 	Version       string
 	Setup         string           // one-time secret that makes the first account the administrator
 	Web           http.Handler     // answers GET outside /api; nil: nothing there
@@ -83,13 +83,14 @@ type Config struct {
 	Timing        Timing
 }
 
-// Timing holds the deadlines of the socket. Zero values are those of docs/PROTOCOL.md §7. They run on
+// Timing holds the deadlines of the socket, and of answers. Zero values are those of docs/PROTOCOL.md §7. They run on
 // the operating system's clock, never on Config.Clock.
 type Timing struct {
 	Hello   time.Duration // until the first frame: 10 s
 	Silence time.Duration // nothing heard for so long: closed: 60 s
 	Ping    time.Duration // between pings, ±20 %: 25 s
 	Write   time.Duration // for one frame: 10 s
+	Even    time.Duration // answers that could tell whether a name exists come no sooner, and up to twice as late: 5 ms
 }
 
 func (t Timing) withDefaults() Timing {
@@ -97,6 +98,7 @@ func (t Timing) withDefaults() Timing {
 	t.Silence = cmp.Or(t.Silence, 60*time.Second)
 	t.Ping = cmp.Or(t.Ping, 25*time.Second)
 	t.Write = cmp.Or(t.Write, 10*time.Second)
+	t.Even = cmp.Or(t.Even, 5*time.Millisecond)
 	return t
 }
 
@@ -108,6 +110,7 @@ type Server struct {
 	logins    *throttle // by name and address
 	addresses *throttle // failed log-ins of an address
 	lookups   *throttle // invitations an address asked for in vain
+	avatars   *throttle // how often an account changes its picture
 	budgets   *budgets
 	nameKey   []byte // makes salts for names that do not exist
 	presences int    // bytes of a frame of them; maxPresenceBytes, less in tests
@@ -143,6 +146,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	return &Server{
 		Config: cfg, host: host, hub: newHub(), budgets: newBudgets(), nameKey: key, presences: maxPresenceBytes,
 		logins: newThrottle(cfg.Clock), addresses: newThrottle(cfg.Clock), lookups: newThrottle(cfg.Clock),
+		avatars: newThrottle(cfg.Clock),
 	}, nil
 }
 
@@ -160,16 +164,25 @@ func (s *Server) routes() *gin.Engine {
 	}))
 	api := e.Group("/api/v1", s.harden)
 	api.GET("/server", s.serverInfo)
-	api.POST("/register", s.sameSite, s.register)
-	api.POST("/login/params", s.sameSite, s.loginParams)
-	api.POST("/login", s.sameSite, s.login)
+	api.POST("/register", s.even, s.sameSite, s.register)
+	api.POST("/login/params", s.even, s.sameSite, s.loginParams)
+	api.POST("/login", s.even, s.sameSite, s.login(byPassword))
+	api.POST("/login/recovery", s.even, s.sameSite, s.login(byRecovery))
+	api.PUT("/recovery", s.sameSite, s.setRecovery)
 	api.PUT("/devices", s.sameSite, s.updateDevices)
+	api.POST("/devices/links", s.sameSite, s.openDeviceLink)
+	api.PUT("/devices/links/:code", s.even, s.sameSite, s.askByLink)
 	api.PUT("/password", s.sameSite, s.changePassword)
 	api.POST("/session/challenge", s.sameSite, s.challenge)
 	api.POST("/session", s.sameSite, s.openSession)
 	api.DELETE("/session", s.sameSite, s.logout)
-	api.GET("/invitations/:code", s.invitation)
+	api.GET("/invitations/:code", s.even, s.invitation)
+	api.POST("/account/delete", s.sameSite, s.deleteAccount)
+	api.PUT("/avatar", s.sameSite, s.setAvatar)
+	api.DELETE("/avatar", s.sameSite, s.deleteAvatar)
+	api.GET("/avatars/:account/:hash", s.even, s.avatar)
 	api.GET("/socket", s.socket)
+	s.adminRoutes(e)
 	e.NoRoute(s.elsewhere)
 	return e
 }
@@ -190,7 +203,7 @@ func (s *Server) elsewhere(c *gin.Context) {
 	api := path == "/api" || strings.HasPrefix(path, "/api/")
 	if s.Web == nil || api || method != http.MethodGet && method != http.MethodHead {
 		s.harden(c)
-		s.fail(c, proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is nothing at this address"))
+		s.fail(c, nothingHere())
 		return
 	}
 	c.Status(http.StatusOK) // until Web says otherwise; gin starts with 404 here

@@ -90,6 +90,26 @@ func TestICEEnds(t *testing.T) {
 	if got := anna.connect(anna.device).welcome.GetIce(); !gproto.Equal(got, turn.servers) {
 		t.Errorf("the device that stays gets %v", got)
 	}
+	anna.delete(anna.token, anna.login().GetTicket()).want(http.StatusNoContent, nil)
+	_, revoked := turn.seen()
+	for _, d := range []*device{anna.device, second, third, fourth} {
+		if !slices.Contains(revoked[3:], turnUser{anna.id, d.id}) {
+			t.Errorf("after the deletion: %v", revoked)
+		}
+	}
+}
+
+// TestICEOfSuspended: the credentials of all devices end with a suspension.
+func TestICEOfSuspended(t *testing.T) {
+	turn := &turnServer{servers: &pb.IceServers{ExpiresMs: 1}}
+	w := newWorld(t, func(c *signal.Config) { c.ICE, c.Setup = turn, setupSecret })
+	admin, berta := w.administrator("anna"), w.register("berta")
+	other := berta.addDevice()
+	admin.admin(http.MethodPut, "/users/"+berta.id.String()+"/suspension", &pb.AdminSuspend{Suspended: true}).want(http.StatusNoContent, nil)
+	_, revoked := turn.seen()
+	if want := []turnUser{{berta.id, berta.device.id}, {berta.id, other.id}}; !slices.Equal(revoked, want) {
+		t.Errorf("credentials of %v ended, want those of %v", revoked, want)
+	}
 }
 
 // TestICEAfterTheEnd: credentials that are asked for while the session ends are not handed out: nothing would

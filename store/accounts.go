@@ -27,7 +27,11 @@ type Account struct {
 	AuthHash    []byte
 	Master      *pb.Sealed
 	KeyRing     *pb.Sealed
+	Recovery    *Recovery // nil without a recovery code
+	Avatar      []byte    // SHA-256 of the picture; nil without one
+	Privacy     *pb.Privacy
 	LastSeenMS  int64
+	SuspendedMS int64 // 0: it is not suspended
 }
 
 // Password is how an account logs in, as it is stored.
@@ -62,16 +66,19 @@ type Join struct {
 }
 
 const accountColumns = `id, public_id, COALESCE(user_name, ''), nickname, identity_key, list_version, version, admin, pw_memory, pw_time,
-	pw_parallelism, pw_salt, pw_host, auth_salt, auth_hash, wrapped_master, key_ring, last_seen_ms`
+	pw_parallelism, pw_salt, pw_host, auth_salt, auth_hash, wrapped_master, key_ring, recovery_salt, recovery_hash, wrapped_recovery, avatar,
+	hide_presence, hide_read, hide_typing, last_seen_ms, COALESCE(suspended_ms, 0)`
 
 func scanAccount(row *sql.Row) (*Account, error) {
 	var (
-		a                    Account
+		a                    = Account{Privacy: &pb.Privacy{}}
 		public, master, ring []byte
 		p                    pb.PasswordParams
+		r                    scannedRecovery
 	)
 	err := row.Scan(&a.ID, &public, &a.UserName, &a.Nickname, &a.IdentityKey, &a.ListVersion, &a.Version, &a.Admin, &p.MemoryKib, &p.Time,
-		&p.Parallelism, &p.Salt, &p.Host, &a.AuthSalt, &a.AuthHash, &master, &ring, &a.LastSeenMS)
+		&p.Parallelism, &p.Salt, &p.Host, &a.AuthSalt, &a.AuthHash, &master, &ring, &r.salt, &r.hash, &r.master, &a.Avatar,
+		&a.Privacy.HidePresence, &a.Privacy.HideRead, &a.Privacy.HideTyping, &a.LastSeenMS, &a.SuspendedMS)
 	if err != nil {
 		return nil, wrap("read account", err)
 	}
@@ -86,7 +93,8 @@ func scanAccount(row *sql.Row) (*Account, error) {
 			return nil, err
 		}
 	}
-	return &a, nil
+	a.Recovery, err = r.recovery()
+	return &a, err
 }
 
 // AccountByName finds an account by its folded user name.
@@ -99,9 +107,9 @@ func (s *Store) Account(ctx context.Context, id proto.ID) (*Account, error) {
 	return scanAccount(s.read.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE public_id = ? AND deleted_ms IS NULL", id[:]))
 }
 
-// AccountCount says how many accounts there are.
+// AccountCount says how many accounts there are, without those that were deleted.
 func (s *Store) AccountCount(ctx context.Context) (n int, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM accounts").Scan(&n)
+	err = s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM accounts WHERE deleted_ms IS NULL").Scan(&n)
 	return n, wrap("count accounts", err)
 }
 
@@ -112,7 +120,7 @@ func (s *Store) CreateAccount(ctx context.Context, n NewAccount) error {
 	return s.write(ctx, func(w *writeTx) error {
 		if n.Setup {
 			var count int
-			if err := w.row("SELECT COUNT(*) FROM accounts").Scan(&count); err != nil || count > 0 {
+			if err := w.row("SELECT COUNT(*) FROM accounts WHERE deleted_ms IS NULL").Scan(&count); err != nil || count > 0 {
 				return wrap("set up", firstErr(err, proto.Errorf(pb.ErrorCode_ERROR_CODE_USED_UP, "this server is set up already: ask its administrator for an invitation")))
 			}
 		}
@@ -222,6 +230,9 @@ func (s *Store) SetPassword(ctx context.Context, account int64, p *Password, kee
 		return nil, fmt.Errorf("password: %w", err)
 	}
 	err = s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		_, err := w.exec(`UPDATE accounts SET pw_memory = ?, pw_time = ?, pw_parallelism = ?, pw_salt = ?, pw_host = ?, auth_salt = ?,
 			auth_hash = ?, wrapped_master = ? WHERE id = ?`, p.Params.GetMemoryKib(), p.Params.GetTime(), p.Params.GetParallelism(),
 			p.Params.GetSalt(), p.Params.GetHost(), p.AuthSalt, p.AuthHash, master, account)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -16,7 +17,8 @@ type NewCommit struct {
 	Grants []*pb.Grant
 	Stored func() // is called once it is stored, as that of Posts; nil for nobody
 
-	Seq     uint64 // the answer, with RelayMS
+	Held    []proto.ID // members who are not told of it
+	Seq     uint64     // the answer, with Held and RelayMS
 	RelayMS int64
 }
 
@@ -142,6 +144,13 @@ func (w *writeTx) mayCommit(conversation int64, c *proto.Commit) error {
 	if err == nil && !member {
 		err = notFound()
 	}
+	if err != nil {
+		return err
+	}
+	h, err := w.head(conversation)
+	if err == nil && slices.Contains(h.holders, signer.id) {
+		err = blocking()
+	}
 	return err
 }
 
@@ -157,7 +166,7 @@ func (w *writeTx) insertEvent(id, signer int64, n *NewCommit) error {
 	}
 	w.s.heads.forget(id)
 	c := n.Commit
-	n.Seq, n.RelayMS = h.seq+1, w.s.nowMS()
+	n.Seq, n.RelayMS, n.Held = h.seq+1, w.s.nowMS(), h.held
 	_, err = w.exec(insertMessage, place(id, n.Seq), id, signer, 0, c.Hash[:16], typeCommit,
 		c.GetNumber(), 0, 0, h.counted, who.counted, nil, nil, nil, c.Hash[:], nil, nil, nil, n.RelayMS, 0)
 	if err != nil {
@@ -197,7 +206,8 @@ func (s *Store) Commits(ctx context.Context, conversation, account int64, from u
 	rows, err := s.read.QueryContext(ctx, "SELECT c.number, c.body, c.signature, "+grantColumns+` FROM commits c
 		LEFT JOIN grants g ON g.conversation_id = c.conversation_id AND g.epoch = c.number AND g.account_id = ?
 		LEFT JOIN accounts a ON a.id = g.account_id
-		WHERE c.conversation_id = ? AND c.number >= ? ORDER BY c.number LIMIT ?`, account, conversation, int64(min(from, maxSeq)), limit) //nolint:gosec // not above maxSeq
+		WHERE c.conversation_id = ? AND c.number >= ? AND c.seq <= `+visible+` ORDER BY c.number LIMIT ?`,
+		account, conversation, int64(min(from, maxSeq)), conversation, account, limit) //nolint:gosec // not above maxSeq
 	if err != nil {
 		return nil, fmt.Errorf("read commits: %w", err)
 	}

@@ -16,6 +16,9 @@ type Contact struct {
 	Note    string
 	SinceMS int64
 	Join    *pb.Signed
+
+	Blocked    bool   // by the account; the peer never learns of it
+	Invitation string // code of the account's invitation that the peer came by
 }
 
 // Contact reads a relation; state NONE when there is none.
@@ -24,8 +27,9 @@ func (s *Store) Contact(ctx context.Context, account, peer int64) (*Contact, err
 		c         = Contact{State: pb.ContactState_CONTACT_STATE_NONE}
 		body, sig []byte
 	)
-	err := s.read.QueryRowContext(ctx, "SELECT state, note, since_ms, join_body, join_signature FROM contacts WHERE account_id = ? AND peer_id = ?",
-		account, peer).Scan(&c.State, &c.Note, &c.SinceMS, &body, &sig)
+	err := s.read.QueryRowContext(ctx, `SELECT c.state, c.note, c.since_ms, c.join_body, c.join_signature, c.blocked_ms > 0, COALESCE(i.code, '')
+		FROM contacts c LEFT JOIN invitations i ON i.id = c.invitation_id WHERE c.account_id = ? AND c.peer_id = ?`,
+		account, peer).Scan(&c.State, &c.Note, &c.SinceMS, &body, &sig, &c.Blocked, &c.Invitation)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("read contact: %w", err)
 	}
@@ -33,12 +37,6 @@ func (s *Store) Contact(ctx context.Context, account, peer int64) (*Contact, err
 		c.Join = &pb.Signed{Body: body, Signature: sig}
 	}
 	return &c, nil
-}
-
-// Peers returns the public ids of an account's accepted contacts.
-func (s *Store) Peers(ctx context.Context, account int64) ([]proto.ID, error) {
-	return publicIDs(ctx, s.read, `SELECT a.public_id FROM contacts c JOIN accounts a ON a.id = c.peer_id
-		WHERE c.account_id = ? AND c.state = ?`, account, pb.ContactState_CONTACT_STATE_ACCEPTED)
 }
 
 // Watchers returns the public ids of those who see an account's profile and keys: its contacts, and those it
@@ -70,21 +68,39 @@ func publicIDs(ctx context.Context, db querier, query string, args ...any) ([]pr
 	return all, wrap("read ids", rows.Err())
 }
 
-func (w *writeTx) setContact(account, peer int64, state pb.ContactState, note string, join *pb.Signed) error {
-	changed, err := w.exec(`UPDATE contacts SET state = ?, note = ?, join_body = ?, join_signature = ?, since_ms = ?
-		WHERE account_id = ? AND peer_id = ?`, state, note, join.GetBody(), join.GetSignature(), w.s.nowMS(), account, peer)
+// relation is one side of a contact as it is written.
+type relation struct {
+	state      pb.ContactState
+	note       string
+	join       *pb.Signed
+	invitation any // its row id; nil without one
+}
+
+// setContact writes how an account stands to another and tells its devices.
+func (w *writeTx) setContact(account, peer int64, r relation) error {
+	if err := w.writeContact(account, peer, r); err != nil {
+		return err
+	}
+	return w.bumpContact(account, peer)
+}
+
+// writeContact leaves alone whether the account blocks the other.
+func (w *writeTx) writeContact(account, peer int64, r relation) error {
+	changed, err := w.exec(`UPDATE contacts SET state = ?, note = ?, join_body = ?, join_signature = ?, invitation_id = ?, since_ms = ?
+		WHERE account_id = ? AND peer_id = ?`, r.state, r.note, r.join.GetBody(), r.join.GetSignature(), r.invitation, w.s.nowMS(), account, peer)
 	if err == nil && changed == 0 {
-		_, err = w.exec(`INSERT INTO contacts (account_id, peer_id, state, note, join_body, join_signature, since_ms)
-			VALUES (?, ?, ?, ?, ?, ?, ?)`, account, peer, state, note, join.GetBody(), join.GetSignature(), w.s.nowMS())
+		_, err = w.exec(`INSERT INTO contacts (account_id, peer_id, state, note, join_body, join_signature, invitation_id, since_ms)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, account, peer, r.state, r.note, r.join.GetBody(), r.join.GetSignature(), r.invitation, w.s.nowMS())
 	}
-	if err != nil {
-		return fmt.Errorf("set contact: %w", err)
-	}
+	return wrap("set contact", err)
+}
+
+func (w *writeTx) bumpContact(account, peer int64) error {
 	var public []byte
 	if err := w.row("SELECT public_id FROM accounts WHERE id = ?", peer).Scan(&public); err != nil {
 		return wrap("read account", err)
 	}
-	_, err = w.bump(account, LogContact, public)
+	_, err := w.bump(account, LogContact, public)
 	return err
 }
 
@@ -103,6 +119,12 @@ const MaxAsked = 256
 // with too_large when too many have not answered.
 func (s *Store) AskContact(ctx context.Context, account, peer int64, note string) error {
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(peer); err != nil {
+			return err
+		}
+		if err := w.notBlocking(account, peer); err != nil {
+			return err
+		}
 		state, err := w.contactState(account, peer)
 		if err != nil {
 			return err
@@ -118,11 +140,22 @@ func (s *Store) AskContact(ctx context.Context, account, peer int64, note string
 			}
 		default:
 		}
-		if err := w.setContact(account, peer, pb.ContactState_CONTACT_STATE_ASKED, "", nil); err != nil {
+		if err := w.setContact(account, peer, relation{state: pb.ContactState_CONTACT_STATE_ASKED}); err != nil {
 			return err
 		}
-		return w.setContact(peer, account, pb.ContactState_CONTACT_STATE_ASKING, note, nil)
+		if err := w.writeContact(peer, account, relation{state: pb.ContactState_CONTACT_STATE_ASKING, note: note}); err != nil {
+			return err
+		}
+		if blocked, err := w.blocks(peer, account); err != nil || blocked {
+			return err // they hear of it when they let the account in again
+		}
+		return w.bumpContact(peer, account)
 	})
+}
+
+// exists fails with ErrNotFound for an account that was deleted.
+func (w *writeTx) exists(account int64) error {
+	return wrap("read account", w.row("SELECT id FROM accounts WHERE id = ? AND deleted_ms IS NULL", account).Scan(&account))
 }
 
 func (w *writeTx) mayAsk(account int64) error {
@@ -145,18 +178,28 @@ func (s *Store) AcceptContact(ctx context.Context, account, peer int64, first *N
 		if state != pb.ContactState_CONTACT_STATE_ASKING {
 			return DidNotAsk()
 		}
-		return w.connect(account, peer, nil, first)
+		if err := w.notBlocking(account, peer); err != nil {
+			return err
+		}
+		return w.connect(account, peer, relation{}, first)
 	})
 }
 
-func (w *writeTx) connect(account, peer int64, join *pb.Signed, first *NewCommit) error {
-	if err := w.setContact(account, peer, pb.ContactState_CONTACT_STATE_ACCEPTED, "", nil); err != nil {
+// connect makes two accounts contacts. came is how the first one came to the other: join and invitation.
+func (w *writeTx) connect(account, peer int64, came relation, first *NewCommit) error {
+	came.state = pb.ContactState_CONTACT_STATE_ACCEPTED
+	if err := w.setContact(account, peer, relation{state: came.state}); err != nil {
 		return err
 	}
-	if err := w.setContact(peer, account, pb.ContactState_CONTACT_STATE_ACCEPTED, "", join); err != nil {
+	if err := w.setContact(peer, account, came); err != nil {
 		return err
 	}
-	return w.openPair(account, peer, first)
+	if err := w.openPair(account, peer, first); err != nil {
+		return err
+	}
+	held, err := w.holdPair(account, peer)
+	first.Held = held
+	return err
 }
 
 // DeclineContact ends a request or removes a contact, for both. Their conversation closes: until they are
@@ -176,10 +219,10 @@ func (s *Store) DeclineContact(ctx context.Context, account, peer int64) error {
 			}
 		default:
 		}
-		if err := w.setContact(account, peer, pb.ContactState_CONTACT_STATE_NONE, "", nil); err != nil {
+		if err := w.setContact(account, peer, relation{state: pb.ContactState_CONTACT_STATE_NONE}); err != nil {
 			return err
 		}
-		return w.setContact(peer, account, pb.ContactState_CONTACT_STATE_NONE, "", nil)
+		return w.setContact(peer, account, relation{state: pb.ContactState_CONTACT_STATE_NONE})
 	})
 }
 

@@ -74,7 +74,7 @@ func testContacts(t *testing.T, open opener) {
 	pair := berta.Accept(anna)
 	for _, p := range [][2]*storetest.Person{{anna, berta}, {berta, anna}} {
 		equal(t, "contacts", relation(t, s, p[0], p[1]), pb.ContactState_CONTACT_STATE_ACCEPTED)
-		peers, err := s.Peers(ctx, p[0].Session.AccountID)
+		peers, err := s.PresencePeers(ctx, p[0].Session.AccountID)
 		ok(t, err)
 		if !slices.Equal(peers, []proto.ID{p[1].ID}) {
 			t.Errorf("peers %v", peers)

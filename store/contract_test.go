@@ -59,6 +59,13 @@ func contract(t *testing.T, open opener) {
 		"unread":                  testUnread,
 		"states":                  testStates,
 		"told in order":           testToldInOrder,
+		"recovery codes":          testRecovery,
+		"device links":            testDeviceLinks,
+		"use of devices":          testTouch,
+		"blocking":                testBlocks,
+		"privacy":                 testPrivacy,
+		"avatars":                 testAvatars,
+		"administration":          testAdministration,
 		"closing":                 testClosing,
 	} {
 		t.Run(name, func(t *testing.T) {

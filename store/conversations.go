@@ -16,6 +16,7 @@ type Conversation struct {
 	HeadCommit []byte
 	Chain      []byte
 	NeedsEpoch bool
+	Held       bool // a member blocks another; see Store.Holders
 }
 
 // Conversation finds a conversation, whoever is in it.
@@ -30,8 +31,8 @@ func (s *Store) ConversationOf(ctx context.Context, account int64, id proto.ID) 
 
 func (s *Store) conversation(ctx context.Context, id proto.ID, and string, args ...any) (*Conversation, error) {
 	c := Conversation{Public: id}
-	err := s.read.QueryRowContext(ctx, "SELECT c.id, c.kind, c.epoch, c.head_commit, c.chain, c.needs_epoch FROM conversations c"+
+	err := s.read.QueryRowContext(ctx, "SELECT c.id, c.kind, c.epoch, c.head_commit, c.chain, c.needs_epoch, c.holders > 0 FROM conversations c"+
 		" WHERE c.public_id = ? AND c.deleted_ms IS NULL"+and, append([]any{id[:]}, args...)...).
-		Scan(&c.ID, &c.Kind, &c.Epoch, &c.HeadCommit, &c.Chain, &c.NeedsEpoch)
+		Scan(&c.ID, &c.Kind, &c.Epoch, &c.HeadCommit, &c.Chain, &c.NeedsEpoch, &c.Held)
 	return &c, wrap("read conversation", err)
 }

@@ -10,15 +10,21 @@ import (
 // Progress is how far an account is in a conversation.
 type Progress struct {
 	DeliveredSeq, ReadSeq, Unread uint64
+
+	Delivered bool // DeliveredSeq has moved, not only ReadSeq
+	Hidden    bool // others are not told: one of the pair blocks the other
 }
 
 // MoveCursor raises a device's delivered and its account's read number, never beyond the head. If that
 // moves the account, moved is called as that of Posts. It fails with not_found for who is no member.
 func (s *Store) MoveCursor(ctx context.Context, conversation, account, device int64, delivered, read uint64, moved func(Progress)) error {
 	return s.write(ctx, func(w *writeTx) error {
-		var was Progress
-		err := w.row("SELECT delivered_seq, read_seq FROM members WHERE conversation_id = ? AND account_id = ? AND left_seq = 0", conversation, account).
-			Scan(&was.DeliveredSeq, &was.ReadSeq)
+		var (
+			was  Progress
+			sees uint64
+		)
+		err := w.row("SELECT delivered_seq, read_seq, visible_seq FROM members WHERE conversation_id = ? AND account_id = ? AND left_seq = 0", conversation, account).
+			Scan(&was.DeliveredSeq, &was.ReadSeq, &sees)
 		if errors.Is(err, sql.ErrNoRows) {
 			return notFound()
 		}
@@ -29,14 +35,19 @@ func (s *Store) MoveCursor(ctx context.Context, conversation, account, device in
 		if err != nil {
 			return err
 		}
-		delivered, read := min(max(delivered, read), h.seq), min(read, h.seq)
+		delivered, read := min(max(delivered, read), h.seq, sees), min(read, h.seq, sees)
 		if err := w.deliver(conversation, device, delivered); err != nil {
 			return err
 		}
 		if delivered <= was.DeliveredSeq && read <= was.ReadSeq {
 			return nil
 		}
-		return w.progress(conversation, account, delivered, read, moved)
+		return w.progress(conversation, account, delivered, read, func(now Progress) {
+			now.Delivered = delivered > was.DeliveredSeq
+			if moved != nil {
+				moved(now)
+			}
+		})
 	})
 }
 
@@ -56,11 +67,9 @@ func (w *writeTx) progress(conversation, account int64, delivered, read uint64, 
 		return fmt.Errorf("move cursor: %w", err)
 	}
 	var now Progress
-	err = w.row("SELECT m.delivered_seq, m.read_seq, "+unread+" FROM members m WHERE m.conversation_id = ? AND m.account_id = ?", conversation, account).
-		Scan(&now.DeliveredSeq, &now.ReadSeq, &now.Unread)
-	if moved != nil {
-		w.after(func() { moved(now) })
-	}
+	err = w.row("SELECT m.delivered_seq, m.read_seq, m.shown_read IS NOT NULL, "+unread+" FROM members m WHERE m.conversation_id = ? AND m.account_id = ?", conversation, account).
+		Scan(&now.DeliveredSeq, &now.ReadSeq, &now.Hidden, &now.Unread)
+	w.after(func() { moved(now) })
 	return wrap("read member", err)
 }
 

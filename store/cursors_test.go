@@ -52,7 +52,7 @@ func testCursors(t *testing.T, open opener) {
 	stranger := storetest.Register(t, s, "")
 	refused(t, s.MoveCursor(ctx, pair.ID, stranger.Session.AccountID, stranger.Session.DeviceID, 1, 1, nil), codeNotFound)
 	ok(t, s.Close())
-	want := []store.Progress{{DeliveredSeq: 3, ReadSeq: 1, Unread: 3}, {DeliveredSeq: 3, ReadSeq: 2, Unread: 2}, {DeliveredSeq: 4, ReadSeq: 4}}
+	want := []store.Progress{{DeliveredSeq: 3, ReadSeq: 1, Unread: 3, Delivered: true}, {DeliveredSeq: 3, ReadSeq: 2, Unread: 2}, {DeliveredSeq: 4, ReadSeq: 4, Delivered: true}}
 	if fmt.Sprint(told) != fmt.Sprint(want) {
 		t.Errorf("told %v, want %v", told, want)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	gproto "google.golang.org/protobuf/proto"
 
@@ -25,6 +26,17 @@ func (w *writeTx) newGeneration(u ListUpdate) error {
 			return fmt.Errorf("set key ring: %w", err)
 		}
 	}
+	_, err := w.exec(`UPDATE conversations SET needs_epoch = 1 WHERE id IN
+		(SELECT conversation_id FROM members WHERE account_id = ? AND left_seq = 0)`, u.Account)
+	if err != nil {
+		return fmt.Errorf("need new epochs: %w", err)
+	}
+	w.s.heads.clear()
+	return nil
+}
+
+// insertGenerations stores the account keys that a list update seals to devices.
+func (w *writeTx) insertGenerations(u ListUpdate) error {
 	for _, g := range u.Grants {
 		_, err := w.exec(`INSERT INTO generation_grants (device_id, generation, enc, ciphertext)
 			SELECT id, ?, ?, ? FROM devices WHERE public_id = ? AND account_id = ?`,
@@ -33,12 +45,6 @@ func (w *writeTx) newGeneration(u ListUpdate) error {
 			return fmt.Errorf("insert generation grant: %w", err)
 		}
 	}
-	_, err := w.exec(`UPDATE conversations SET needs_epoch = 1 WHERE id IN
-		(SELECT conversation_id FROM members WHERE account_id = ? AND left_seq = 0)`, u.Account)
-	if err != nil {
-		return fmt.Errorf("need new epochs: %w", err)
-	}
-	w.s.heads.clear()
 	return nil
 }
 
@@ -64,7 +70,32 @@ func (s *Store) GenerationGrants(ctx context.Context, device int64, public proto
 // is ErrNotFound.
 func (s *Store) DeviceState(ctx context.Context, account int64, public proto.ID) (*pb.DeviceState, error) {
 	d := &pb.DeviceState{Device: public.Bytes()}
-	err := s.read.QueryRowContext(ctx, `SELECT name, created_ms, last_used_ms, ended_ms IS NOT NULL FROM devices
-		WHERE public_id = ? AND account_id = ?`, public[:], account).Scan(&d.Name, &d.CreatedMs, &d.LastUsedMs, &d.Ended)
+	err := s.read.QueryRowContext(ctx, `SELECT name, created_ms, last_used_ms, last_address, ended_ms IS NOT NULL FROM devices
+		WHERE public_id = ? AND account_id = ?`, public[:], account).Scan(&d.Name, &d.CreatedMs, &d.LastUsedMs, &d.LastAddress, &d.Ended)
 	return d, wrap("read device", err)
+}
+
+// TouchEvery is how often at most the use of a device is noted.
+const TouchEvery = time.Minute
+
+// Touch notes that a device was used from an address, for the account's other devices to see. It writes nothing if
+// that was noted less than TouchEvery before.
+func (s *Store) Touch(ctx context.Context, session *Session, address string) error {
+	now := s.nowMS()
+	if now-session.LastUsedMS < TouchEvery.Milliseconds() && session.LastAddress != "" {
+		return nil
+	}
+	session.LastUsedMS, session.LastAddress = now, address
+	return s.write(ctx, func(w *writeTx) error {
+		changed, err := w.exec(`UPDATE devices SET last_used_ms = ?, last_address = ?
+			WHERE id = ? AND ended_ms IS NULL AND (last_used_ms <= ? OR last_address = '')`, now, address, session.DeviceID, now-TouchEvery.Milliseconds())
+		if err != nil || changed == 0 {
+			return wrap("note use", err)
+		}
+		if _, err := w.exec("UPDATE accounts SET last_seen_ms = ? WHERE id = ?", now, session.AccountID); err != nil {
+			return fmt.Errorf("note use: %w", err)
+		}
+		_, err = w.bump(session.AccountID, LogDevice, session.Device[:])
+		return err
+	})
 }

@@ -23,4 +23,6 @@ type dialect interface {
 	taken(err error, column string) bool
 	// full says whether a statement or commit failed because there is no room on the disk.
 	full(err error) bool
+	// size is how many bytes the database has.
+	size(ctx context.Context, db *sql.DB) (uint64, error)
 }

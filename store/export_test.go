@@ -28,9 +28,11 @@ func SeekingQueries() map[string][]any {
 		stateQuery + " AND m.conversation_id = ?":                                               {1, 1, 1},
 		stateQuery + " AND m.conversation_id > ? ORDER BY m.conversation_id LIMIT ?":            {1, 1, 1, 10},
 		"SELECT " + unread + " FROM members m WHERE m.conversation_id = ? AND m.account_id = ?": {1, 1},
-		knownQuery:                 {[]byte{1}, 1, 1},
-		pageQuery + "ASC LIMIT ?":  {1, 1, 2, 10},
-		pageQuery + "DESC LIMIT ?": {1, 1, 2, 10},
+		otherMembers:                         {1, 1},
+		"SELECT p.public_id" + presencePeers: {1, 4},
+		pageQuery + "ASC LIMIT ?":            {1, 1, 2, 1, 1, 1, 10},
+		pageQuery + "DESC LIMIT ?":           {1, 1, 2, 1, 1, 1, 10},
+		knownQuery:                           {[]byte{1}, 1, 1},
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"github.com/parley-chat/parley/proto"
 )
 
 // head is what posting needs of a conversation: its place in memory belongs to the writer.
@@ -13,6 +15,8 @@ type head struct {
 	epoch      uint64
 	needsEpoch bool
 	deleted    bool
+	held       []proto.ID // members who block another: they do not hear of what is new
+	holders    []int64    // the same
 	senders    map[int64]*sender
 }
 
@@ -50,9 +54,16 @@ func (w *writeTx) head(conversation int64) (*head, error) {
 	}
 	h := &head{senders: make(map[int64]*sender)}
 	var deleted sql.NullInt64
-	err := w.row("SELECT epoch, needs_epoch, deleted_ms FROM conversations WHERE id = ?", conversation).Scan(&h.epoch, &h.needsEpoch, &deleted)
+	var holders int
+	err := w.row("SELECT epoch, needs_epoch, deleted_ms, holders FROM conversations WHERE id = ?", conversation).
+		Scan(&h.epoch, &h.needsEpoch, &deleted, &holders)
 	if err != nil {
 		return nil, wrap("read conversation", err)
+	}
+	if holders > 0 {
+		if h.held, h.holders, err = readHolders(w.ctx, w.tx, conversation); err != nil {
+			return nil, err
+		}
 	}
 	h.deleted = deleted.Valid
 	var last int64

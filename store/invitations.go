@@ -30,6 +30,9 @@ const MaxInvitations = 256
 // too many, with conflict when the code is taken.
 func (s *Store) CreateInvitation(ctx context.Context, inv Invitation) error {
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(inv.AccountID); err != nil {
+			return err
+		}
 		var open int
 		err := w.row("SELECT COUNT(*) FROM invitations WHERE account_id = ? AND revoked_ms IS NULL AND uses_left > 0 AND expires_ms >= ?",
 			inv.AccountID, w.s.nowMS()).Scan(&open)
@@ -55,17 +58,19 @@ func (s *Store) CreateInvitation(ctx context.Context, inv Invitation) error {
 
 // RevokeInvitation ends an invitation of the account.
 func (s *Store) RevokeInvitation(ctx context.Context, account int64, code string) error {
-	return s.write(ctx, func(w *writeTx) error {
-		changed, err := w.exec("UPDATE invitations SET revoked_ms = ? WHERE code = ? AND account_id = ? AND revoked_ms IS NULL", w.s.nowMS(), code, account)
-		if err != nil {
-			return fmt.Errorf("revoke invitation: %w", err)
-		}
-		if changed == 0 {
-			return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation")
-		}
-		_, err = w.bump(account, LogInvitation, []byte(code))
-		return err
-	})
+	return s.write(ctx, func(w *writeTx) error { return w.revokeInvitation(account, code) })
+}
+
+func (w *writeTx) revokeInvitation(account int64, code string) error {
+	changed, err := w.exec("UPDATE invitations SET revoked_ms = ? WHERE code = ? AND account_id = ? AND revoked_ms IS NULL", w.s.nowMS(), code, account)
+	if err != nil {
+		return fmt.Errorf("revoke invitation: %w", err)
+	}
+	if changed == 0 {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation")
+	}
+	_, err = w.bump(account, LogInvitation, []byte(code))
+	return err
 }
 
 const invitationColumns = "id, account_id, code, sealed, body, signature, uses, uses_left, expires_ms, revoked_ms IS NOT NULL"
@@ -110,6 +115,9 @@ func (w *writeTx) join(account int64, j *Join) error {
 	if err := w.s.CheckInvitation(inv); err != nil {
 		return err
 	}
+	if err := w.notBlocking(account, inv.AccountID); err != nil {
+		return err
+	}
 	state, err := w.contactState(account, inv.AccountID)
 	if err != nil {
 		return err
@@ -131,5 +139,5 @@ func (w *writeTx) join(account int64, j *Join) error {
 	if _, err := w.bump(inv.AccountID, LogInvitation, []byte(j.Code)); err != nil {
 		return err
 	}
-	return w.connect(account, inv.AccountID, j.Proof, j.First)
+	return w.connect(account, inv.AccountID, relation{join: j.Proof, invitation: inv.ID}, j.First)
 }

@@ -42,7 +42,10 @@ const pageQuery = `SELECT m.place, m.relay_ms, m.hash, m.type, m.epoch, m.header
 	LEFT JOIN commits c ON m.type = 1 AND c.conversation_id = m.conversation_id AND c.number = m.epoch
 	LEFT JOIN grants g ON m.type = 1 AND g.conversation_id = m.conversation_id AND g.epoch = m.epoch AND g.account_id = ?
 	LEFT JOIN accounts a ON a.id = g.account_id
-	WHERE m.place > ? AND m.place < ? ORDER BY m.place `
+	WHERE m.place > ? AND m.place < ? AND m.place <= ? + ` + visible + " ORDER BY m.place "
+
+// visible is the highest number of a conversation that an account sees: two arguments.
+const visible = "COALESCE((SELECT v.visible_seq FROM members v WHERE v.conversation_id = ? AND v.account_id = ?), 4294967295)"
 
 // Page reads up to limit numbers after (or, backward, before) a sequence number, ascending, with the grants
 // for an account.
@@ -54,7 +57,7 @@ func (s *Store) Page(ctx context.Context, conversation, account int64, after, be
 			high = place(conversation, before)
 		}
 	}
-	rows, err := s.read.QueryContext(ctx, pageQuery+order+" LIMIT ?", account, low, high, limit)
+	rows, err := s.read.QueryContext(ctx, pageQuery+order+" LIMIT ?", account, low, high, place(conversation, 0), conversation, account, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read page: %w", err)
 	}

@@ -6,12 +6,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
-// Post is an envelope to be stored. The fields up to Counts are the caller's; the rest is the answer.
+// Post is an envelope to be stored. The fields up to Behalf are the caller's; the rest is the answer.
 type Post struct {
 	Conversation    int64
 	Account, Device int64
@@ -27,7 +28,9 @@ type Post struct {
 	ReplacesDevice  []byte
 	ReplacesID      []byte
 	Node            int64
+	Behalf          bool // posted by another member
 
+	Held    []proto.ID // members who are not told of it
 	Seq     uint64
 	RelayMS int64
 	Known   bool // the same envelope was stored before
@@ -73,7 +76,7 @@ func (w *writeTx) postAll(posts []*Post) error {
 			h.seq++
 			h.counted += counted
 			who.counted += counted
-			p.Seq, p.RelayMS = h.seq, now
+			p.Seq, p.RelayMS, p.Held = h.seq, now, h.held
 		}
 		if err != nil {
 			return fmt.Errorf("insert message: %w", err)
@@ -134,6 +137,8 @@ func (w *writeTx) admit(p *Post) (*head, *sender, error) {
 		p.Err = notFound()
 	case h.seq >= maxSeq:
 		p.Err = proto.Errorf(pb.ErrorCode_ERROR_CODE_STORE_FULL, "this conversation is full")
+	case !p.Behalf && slices.Contains(h.holders, p.Account):
+		err = w.refuse(p, blocking())
 	case h.needsEpoch, p.Epoch != h.epoch:
 		err = w.refuseEpoch(p, h)
 	}
@@ -143,16 +148,19 @@ func (w *writeTx) admit(p *Post) (*head, *sender, error) {
 // refuseEpoch answers a post of an epoch that is not in force, unless it is stored already: its sender
 // only missed the answer, and must not seal it again.
 func (w *writeTx) refuseEpoch(p *Post, h *head) error {
-	known, err := w.known(p)
-	if err != nil || known {
-		return err
-	}
 	if h.needsEpoch {
-		p.Err = proto.Errorf(pb.ErrorCode_ERROR_CODE_NEEDS_EPOCH, "a device was revoked: commit a new epoch first")
-	} else {
-		p.Err = proto.Errorf(pb.ErrorCode_ERROR_CODE_STALE_EPOCH, "epoch %d is not in force, %d is: seal again", p.Epoch, h.epoch)
+		return w.refuse(p, proto.Errorf(pb.ErrorCode_ERROR_CODE_NEEDS_EPOCH, "a device was revoked: commit a new epoch first"))
 	}
-	return nil
+	return w.refuse(p, proto.Errorf(pb.ErrorCode_ERROR_CODE_STALE_EPOCH, "epoch %d is not in force, %d is: seal again", p.Epoch, h.epoch))
+}
+
+// refuse gives a post an error, unless it is stored already.
+func (w *writeTx) refuse(p *Post, why error) error {
+	known, err := w.known(p)
+	if err == nil && !known {
+		p.Err = why
+	}
+	return err
 }
 
 func notFound() error {

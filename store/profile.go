@@ -13,6 +13,9 @@ import (
 // SetNickname changes what contacts see, and tells their devices and the account's own.
 func (s *Store) SetNickname(ctx context.Context, account int64, nickname string) error {
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		if _, err := w.exec("UPDATE accounts SET nickname = ? WHERE id = ?", nickname, account); err != nil {
 			return fmt.Errorf("set nickname: %w", err)
 		}
@@ -78,6 +81,9 @@ func (s *Store) KeepAccount(ctx context.Context, account int64, name, key string
 		return fmt.Errorf("key ring: %w", err)
 	}
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		changed, err := w.exec(`UPDATE accounts SET user_name = ?, user_key = ?, pw_memory = ?, pw_time = ?, pw_parallelism = ?, pw_salt = ?,
 			pw_host = ?, auth_salt = ?, auth_hash = ?, wrapped_master = ?, key_ring = ? WHERE id = ? AND auth_hash IS NULL`,
 			name, key, p.Params.GetMemoryKib(), p.Params.GetTime(), p.Params.GetParallelism(), p.Params.GetSalt(), p.Params.GetHost(),

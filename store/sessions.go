@@ -17,6 +17,8 @@ type Session struct {
 	Account, Device     proto.ID
 	AccountID, DeviceID int64
 	Admin               bool
+	LastUsedMS          int64 // of the device, as of LastAddress
+	LastAddress         string
 }
 
 // SessionByToken finds the session of a token hash; ErrNotFound when it does not exist, has expired or
@@ -26,10 +28,10 @@ func (s *Store) SessionByToken(ctx context.Context, tokenHash []byte) (*Session,
 		out             Session
 		account, device []byte
 	)
-	err := s.read.QueryRowContext(ctx, `SELECT a.public_id, d.public_id, a.id, d.id, a.admin FROM sessions t
+	err := s.read.QueryRowContext(ctx, `SELECT a.public_id, d.public_id, a.id, d.id, a.admin, d.last_used_ms, d.last_address FROM sessions t
 		JOIN devices d ON d.id = t.device_id JOIN accounts a ON a.id = d.account_id
 		WHERE t.token_hash = ? AND t.expires_ms > ? AND d.ended_ms IS NULL AND a.suspended_ms IS NULL AND a.deleted_ms IS NULL`,
-		tokenHash, s.nowMS()).Scan(&account, &device, &out.AccountID, &out.DeviceID, &out.Admin)
+		tokenHash, s.nowMS()).Scan(&account, &device, &out.AccountID, &out.DeviceID, &out.Admin, &out.LastUsedMS, &out.LastAddress)
 	if err != nil {
 		return nil, wrap("read session", err)
 	}
@@ -166,86 +168,4 @@ func (s *Store) DeviceLists(ctx context.Context, account int64, most int) ([]*pb
 	}
 	slices.Reverse(all)
 	return all, wrap("read device lists", rows.Err())
-}
-
-// ListUpdate is a successor of an account's device list.
-type ListUpdate struct {
-	Account    int64
-	Previous   uint64
-	List       *proto.DeviceList
-	Added      *pb.DeviceKeys // the device to open a session for, nil for none
-	DeviceName string
-	NewKey     bool                  // the list has a new generation of the account key
-	KeyRing    *pb.Sealed            // with the new key; nil for an account without a password
-	Grants     []*pb.GenerationGrant // of the new key
-	TokenHash  []byte
-	Expires    time.Time
-}
-
-// UpdateDevices puts the next device list in force. Devices that it drops lose their sessions; the
-// returned ids are theirs. It fails with stale_list when another list came first.
-func (s *Store) UpdateDevices(ctx context.Context, u ListUpdate) (ended []proto.ID, err error) {
-	err = s.write(ctx, func(w *writeTx) error {
-		ended = nil
-		changed, err := w.exec("UPDATE accounts SET list_version = ?, generation = ? WHERE id = ? AND list_version = ?",
-			u.List.GetVersion(), u.List.GetGeneration(), u.Account, u.Previous)
-		if err != nil {
-			return fmt.Errorf("update devices: %w", err)
-		}
-		if changed == 0 {
-			return proto.Errorf(pb.ErrorCode_ERROR_CODE_STALE_LIST, "the devices changed meanwhile: try again")
-		}
-		if err := w.insertList(u.Account, u.List); err != nil {
-			return err
-		}
-		if u.Added != nil {
-			device, err := w.addDevice(u.Account, u.List, u.Added, u.DeviceName)
-			if err != nil {
-				return err
-			}
-			if err := w.addSession(u.TokenHash, device, u.Expires); err != nil {
-				return err
-			}
-		}
-		if ended, err = w.dropDevices(u); err != nil {
-			return err
-		}
-		if err := w.newGeneration(u); err != nil {
-			return err
-		}
-		return w.bumpList(u.Account)
-	})
-	return ended, err
-}
-
-func (w *writeTx) dropDevices(u ListUpdate) ([]proto.ID, error) {
-	rows, err := w.tx.QueryContext(w.ctx, "SELECT id, public_id FROM devices WHERE account_id = ? AND ended_ms IS NULL", u.Account)
-	if err != nil {
-		return nil, fmt.Errorf("read devices: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	dropped := make(map[proto.ID]int64)
-	for rows.Next() {
-		var (
-			id     int64
-			public []byte
-		)
-		if err := rows.Scan(&id, &public); err != nil {
-			return nil, fmt.Errorf("read devices: %w", err)
-		}
-		if _, ok := u.List.Device(proto.ID(public)); !ok {
-			dropped[proto.ID(public)] = id
-		}
-	}
-	if err := rows.Close(); err != nil {
-		return nil, fmt.Errorf("read devices: %w", err)
-	}
-	var ended []proto.ID
-	for public, id := range dropped {
-		if err := w.endDevice(u.Account, id, public); err != nil {
-			return nil, err
-		}
-		ended = append(ended, public)
-	}
-	return ended, rows.Err() //nolint:wrapcheck // read above
 }

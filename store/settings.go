@@ -21,6 +21,9 @@ func (s *Store) SetSetting(ctx context.Context, account int64, key string, value
 		value = []byte{}
 	}
 	return s.write(ctx, func(w *writeTx) error {
+		if err := w.exists(account); err != nil {
+			return err
+		}
 		changed, err := w.exec("UPDATE settings SET value = ? WHERE account_id = ? AND name = ?", value, account, key)
 		if err != nil {
 			return fmt.Errorf("set setting: %w", err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -72,4 +73,9 @@ func (sqlite) taken(err error, column string) bool {
 func (sqlite) full(err error) bool {
 	var e *driver.Error
 	return errors.As(err, &e) && e.Code()&0xff == code.SQLITE_FULL
+}
+
+func (sqlite) size(ctx context.Context, db *sql.DB) (bytes uint64, err error) {
+	err = db.QueryRowContext(ctx, "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()").Scan(&bytes)
+	return bytes, err //nolint:wrapcheck // the caller names the operation
 }

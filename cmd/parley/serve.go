@@ -32,7 +32,7 @@ type serveCmd struct {
 	Config        kong.ConfigFlag `help:"YAML file with these settings, by their names without dashes in front; flags and environment come first." placeholder:"FILE"`
 	Listen        string          `help:"HOST:PORT to listen on; without HOST on every address, port 0 takes a free one." default:"localhost:8080" env:"PARLEY_LISTEN"`
 	DataDir       string          `help:"Folder for the database and the self-signed certificate; made when it does not exist." default:"data" env:"PARLEY_DATA_DIR"`
-	Registration  string          `help:"Who may make an account: open (anybody), invite (by an invitation of somebody who is here) or closed (nobody: invitations only make contacts)." enum:"open,invite,closed" default:"invite" env:"PARLEY_REGISTRATION"`
+	Registration  string          `help:"Who may make an account: open (anybody), invite (by an invitation of somebody who is here) or closed (nobody: invitations only make contacts). Holds until an administrator sets another." enum:"open,invite,closed" default:"invite" env:"PARLEY_REGISTRATION"`
 	URL           string          `help:"Address at which browsers reach this server when it is not --listen's, e.g. https://talk.example behind a proxy." placeholder:"URL" env:"PARLEY_URL"`
 	TLSCert       string          `help:"Certificate chain (PEM); with --tls-key." placeholder:"FILE" env:"PARLEY_TLS_CERT"`
 	TLSKey        string          `help:"Private key (PEM); with --tls-cert." placeholder:"FILE" env:"PARLEY_TLS_KEY"`

@@ -1303,137 +1303,6 @@ func (x *AdminSuspend) GetSuspended() bool {
 	return false
 }
 
-// AdminReset answers POST /api/v1/admin/users/{account}/reset: a one-time code, valid for a day, with which the person
-// begins anew under the same name with another identity. Contacts are warned, and the history stays closed.
-type AdminReset struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
-	ExpiresMs     uint64                 `protobuf:"varint,2,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AdminReset) Reset() {
-	*x = AdminReset{}
-	mi := &file_parley_v1_rest_proto_msgTypes[20]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AdminReset) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AdminReset) ProtoMessage() {}
-
-func (x *AdminReset) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[20]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AdminReset.ProtoReflect.Descriptor instead.
-func (*AdminReset) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{20}
-}
-
-func (x *AdminReset) GetCode() string {
-	if x != nil {
-		return x.Code
-	}
-	return ""
-}
-
-func (x *AdminReset) GetExpiresMs() uint64 {
-	if x != nil {
-		return x.ExpiresMs
-	}
-	return 0
-}
-
-// ResetRequest is POST /api/v1/reset, by the person who was given the code.
-type ResetRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
-	Password      *PasswordSetup         `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
-	KeyRing       *Sealed                `protobuf:"bytes,3,opt,name=key_ring,json=keyRing,proto3" json:"key_ring,omitempty"`
-	DeviceList    *Signed                `protobuf:"bytes,4,opt,name=device_list,json=deviceList,proto3" json:"device_list,omitempty"` // the successor of the one in force, of another identity, with one device
-	DeviceName    string                 `protobuf:"bytes,5,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ResetRequest) Reset() {
-	*x = ResetRequest{}
-	mi := &file_parley_v1_rest_proto_msgTypes[21]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ResetRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ResetRequest) ProtoMessage() {}
-
-func (x *ResetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[21]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ResetRequest.ProtoReflect.Descriptor instead.
-func (*ResetRequest) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{21}
-}
-
-func (x *ResetRequest) GetCode() string {
-	if x != nil {
-		return x.Code
-	}
-	return ""
-}
-
-func (x *ResetRequest) GetPassword() *PasswordSetup {
-	if x != nil {
-		return x.Password
-	}
-	return nil
-}
-
-func (x *ResetRequest) GetKeyRing() *Sealed {
-	if x != nil {
-		return x.KeyRing
-	}
-	return nil
-}
-
-func (x *ResetRequest) GetDeviceList() *Signed {
-	if x != nil {
-		return x.DeviceList
-	}
-	return nil
-}
-
-func (x *ResetRequest) GetDeviceName() string {
-	if x != nil {
-		return x.DeviceName
-	}
-	return ""
-}
-
 // AdminInvitation is an invitation as an administrator sees it.
 type AdminInvitation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1451,7 +1320,7 @@ type AdminInvitation struct {
 
 func (x *AdminInvitation) Reset() {
 	*x = AdminInvitation{}
-	mi := &file_parley_v1_rest_proto_msgTypes[22]
+	mi := &file_parley_v1_rest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1332,7 @@ func (x *AdminInvitation) String() string {
 func (*AdminInvitation) ProtoMessage() {}
 
 func (x *AdminInvitation) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[22]
+	mi := &file_parley_v1_rest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1345,7 @@ func (x *AdminInvitation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminInvitation.ProtoReflect.Descriptor instead.
 func (*AdminInvitation) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{22}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AdminInvitation) GetCode() string {
@@ -1546,7 +1415,7 @@ type AdminInvitations struct {
 
 func (x *AdminInvitations) Reset() {
 	*x = AdminInvitations{}
-	mi := &file_parley_v1_rest_proto_msgTypes[23]
+	mi := &file_parley_v1_rest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1427,7 @@ func (x *AdminInvitations) String() string {
 func (*AdminInvitations) ProtoMessage() {}
 
 func (x *AdminInvitations) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[23]
+	mi := &file_parley_v1_rest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1440,7 @@ func (x *AdminInvitations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminInvitations.ProtoReflect.Descriptor instead.
 func (*AdminInvitations) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{23}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AdminInvitations) GetInvitations() []*AdminInvitation {
@@ -1606,7 +1475,7 @@ type AdminStats struct {
 
 func (x *AdminStats) Reset() {
 	*x = AdminStats{}
-	mi := &file_parley_v1_rest_proto_msgTypes[24]
+	mi := &file_parley_v1_rest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1487,7 @@ func (x *AdminStats) String() string {
 func (*AdminStats) ProtoMessage() {}
 
 func (x *AdminStats) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[24]
+	mi := &file_parley_v1_rest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1500,7 @@ func (x *AdminStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminStats.ProtoReflect.Descriptor instead.
 func (*AdminStats) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{24}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AdminStats) GetAccounts() uint64 {
@@ -1708,7 +1577,7 @@ type AdminSettings struct {
 
 func (x *AdminSettings) Reset() {
 	*x = AdminSettings{}
-	mi := &file_parley_v1_rest_proto_msgTypes[25]
+	mi := &file_parley_v1_rest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1589,7 @@ func (x *AdminSettings) String() string {
 func (*AdminSettings) ProtoMessage() {}
 
 func (x *AdminSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[25]
+	mi := &file_parley_v1_rest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1602,7 @@ func (x *AdminSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminSettings.ProtoReflect.Descriptor instead.
 func (*AdminSettings) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{25}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdminSettings) GetRegistration() string {
@@ -1764,7 +1633,7 @@ type InvitationInfo struct {
 
 func (x *InvitationInfo) Reset() {
 	*x = InvitationInfo{}
-	mi := &file_parley_v1_rest_proto_msgTypes[26]
+	mi := &file_parley_v1_rest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +1645,7 @@ func (x *InvitationInfo) String() string {
 func (*InvitationInfo) ProtoMessage() {}
 
 func (x *InvitationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[26]
+	mi := &file_parley_v1_rest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +1658,7 @@ func (x *InvitationInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvitationInfo.ProtoReflect.Descriptor instead.
 func (*InvitationInfo) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{26}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *InvitationInfo) GetSealed() *Sealed {
@@ -1842,7 +1711,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_parley_v1_rest_proto_msgTypes[27]
+	mi := &file_parley_v1_rest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1723,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[27]
+	mi := &file_parley_v1_rest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1736,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{27}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Problem) GetType() string {
@@ -2024,20 +1893,7 @@ const file_parley_v1_rest_proto_rawDesc = "" +
 	"\x05users\x18\x01 \x03(\v2\x14.parley.v1.AdminUserR\x05users\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\tR\x05after\",\n" +
 	"\fAdminSuspend\x12\x1c\n" +
-	"\tsuspended\x18\x01 \x01(\bR\tsuspended\"?\n" +
-	"\n" +
-	"AdminReset\x12\x12\n" +
-	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1d\n" +
-	"\n" +
-	"expires_ms\x18\x02 \x01(\x04R\texpiresMs\"\xdb\x01\n" +
-	"\fResetRequest\x12\x12\n" +
-	"\x04code\x18\x01 \x01(\tR\x04code\x124\n" +
-	"\bpassword\x18\x02 \x01(\v2\x18.parley.v1.PasswordSetupR\bpassword\x12,\n" +
-	"\bkey_ring\x18\x03 \x01(\v2\x11.parley.v1.SealedR\akeyRing\x122\n" +
-	"\vdevice_list\x18\x04 \x01(\v2\x11.parley.v1.SignedR\n" +
-	"deviceList\x12\x1f\n" +
-	"\vdevice_name\x18\x05 \x01(\tR\n" +
-	"deviceName\"\xe4\x01\n" +
+	"\tsuspended\x18\x01 \x01(\bR\tsuspended\"\xe4\x01\n" +
 	"\x0fAdminInvitation\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\fR\aaccount\x12\x1a\n" +
@@ -2096,7 +1952,7 @@ func file_parley_v1_rest_proto_rawDescGZIP() []byte {
 	return file_parley_v1_rest_proto_rawDescData
 }
 
-var file_parley_v1_rest_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_parley_v1_rest_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_parley_v1_rest_proto_goTypes = []any{
 	(*ServerInfo)(nil),         // 0: parley.v1.ServerInfo
 	(*LoginParamsRequest)(nil), // 1: parley.v1.LoginParamsRequest
@@ -2118,53 +1974,48 @@ var file_parley_v1_rest_proto_goTypes = []any{
 	(*AdminUser)(nil),          // 17: parley.v1.AdminUser
 	(*AdminUsers)(nil),         // 18: parley.v1.AdminUsers
 	(*AdminSuspend)(nil),       // 19: parley.v1.AdminSuspend
-	(*AdminReset)(nil),         // 20: parley.v1.AdminReset
-	(*ResetRequest)(nil),       // 21: parley.v1.ResetRequest
-	(*AdminInvitation)(nil),    // 22: parley.v1.AdminInvitation
-	(*AdminInvitations)(nil),   // 23: parley.v1.AdminInvitations
-	(*AdminStats)(nil),         // 24: parley.v1.AdminStats
-	(*AdminSettings)(nil),      // 25: parley.v1.AdminSettings
-	(*InvitationInfo)(nil),     // 26: parley.v1.InvitationInfo
-	(*Problem)(nil),            // 27: parley.v1.Problem
-	(*PasswordParams)(nil),     // 28: parley.v1.PasswordParams
-	(*Sealed)(nil),             // 29: parley.v1.Sealed
-	(*Signed)(nil),             // 30: parley.v1.Signed
-	(*CommitPost)(nil),         // 31: parley.v1.CommitPost
-	(*GenerationGrant)(nil),    // 32: parley.v1.GenerationGrant
+	(*AdminInvitation)(nil),    // 20: parley.v1.AdminInvitation
+	(*AdminInvitations)(nil),   // 21: parley.v1.AdminInvitations
+	(*AdminStats)(nil),         // 22: parley.v1.AdminStats
+	(*AdminSettings)(nil),      // 23: parley.v1.AdminSettings
+	(*InvitationInfo)(nil),     // 24: parley.v1.InvitationInfo
+	(*Problem)(nil),            // 25: parley.v1.Problem
+	(*PasswordParams)(nil),     // 26: parley.v1.PasswordParams
+	(*Sealed)(nil),             // 27: parley.v1.Sealed
+	(*Signed)(nil),             // 28: parley.v1.Signed
+	(*CommitPost)(nil),         // 29: parley.v1.CommitPost
+	(*GenerationGrant)(nil),    // 30: parley.v1.GenerationGrant
 }
 var file_parley_v1_rest_proto_depIdxs = []int32{
-	28, // 0: parley.v1.PasswordSetup.params:type_name -> parley.v1.PasswordParams
-	29, // 1: parley.v1.PasswordSetup.wrapped_master:type_name -> parley.v1.Sealed
+	26, // 0: parley.v1.PasswordSetup.params:type_name -> parley.v1.PasswordParams
+	27, // 1: parley.v1.PasswordSetup.wrapped_master:type_name -> parley.v1.Sealed
 	2,  // 2: parley.v1.RegisterRequest.password:type_name -> parley.v1.PasswordSetup
-	29, // 3: parley.v1.RegisterRequest.key_ring:type_name -> parley.v1.Sealed
-	30, // 4: parley.v1.RegisterRequest.device_list:type_name -> parley.v1.Signed
-	30, // 5: parley.v1.RegisterRequest.link_join:type_name -> parley.v1.Signed
-	31, // 6: parley.v1.RegisterRequest.first_commit:type_name -> parley.v1.CommitPost
-	29, // 7: parley.v1.LoginGrant.wrapped_master:type_name -> parley.v1.Sealed
-	29, // 8: parley.v1.LoginGrant.key_ring:type_name -> parley.v1.Sealed
-	30, // 9: parley.v1.LoginGrant.device_list:type_name -> parley.v1.Signed
-	30, // 10: parley.v1.UpdateDevices.device_list:type_name -> parley.v1.Signed
-	29, // 11: parley.v1.UpdateDevices.key_ring:type_name -> parley.v1.Sealed
-	32, // 12: parley.v1.UpdateDevices.generation_grants:type_name -> parley.v1.GenerationGrant
-	30, // 13: parley.v1.SessionRequest.login:type_name -> parley.v1.Signed
+	27, // 3: parley.v1.RegisterRequest.key_ring:type_name -> parley.v1.Sealed
+	28, // 4: parley.v1.RegisterRequest.device_list:type_name -> parley.v1.Signed
+	28, // 5: parley.v1.RegisterRequest.link_join:type_name -> parley.v1.Signed
+	29, // 6: parley.v1.RegisterRequest.first_commit:type_name -> parley.v1.CommitPost
+	27, // 7: parley.v1.LoginGrant.wrapped_master:type_name -> parley.v1.Sealed
+	27, // 8: parley.v1.LoginGrant.key_ring:type_name -> parley.v1.Sealed
+	28, // 9: parley.v1.LoginGrant.device_list:type_name -> parley.v1.Signed
+	28, // 10: parley.v1.UpdateDevices.device_list:type_name -> parley.v1.Signed
+	27, // 11: parley.v1.UpdateDevices.key_ring:type_name -> parley.v1.Sealed
+	30, // 12: parley.v1.UpdateDevices.generation_grants:type_name -> parley.v1.GenerationGrant
+	28, // 13: parley.v1.SessionRequest.login:type_name -> parley.v1.Signed
 	2,  // 14: parley.v1.ChangePassword.password:type_name -> parley.v1.PasswordSetup
-	29, // 15: parley.v1.ChangePassword.key_ring:type_name -> parley.v1.Sealed
-	29, // 16: parley.v1.Recovery.wrapped_master:type_name -> parley.v1.Sealed
+	27, // 15: parley.v1.ChangePassword.key_ring:type_name -> parley.v1.Sealed
+	27, // 16: parley.v1.Recovery.wrapped_master:type_name -> parley.v1.Sealed
 	12, // 17: parley.v1.SetRecovery.recovery:type_name -> parley.v1.Recovery
-	29, // 18: parley.v1.DeviceLinkAsk.ask:type_name -> parley.v1.Sealed
+	27, // 18: parley.v1.DeviceLinkAsk.ask:type_name -> parley.v1.Sealed
 	17, // 19: parley.v1.AdminUsers.users:type_name -> parley.v1.AdminUser
-	2,  // 20: parley.v1.ResetRequest.password:type_name -> parley.v1.PasswordSetup
-	29, // 21: parley.v1.ResetRequest.key_ring:type_name -> parley.v1.Sealed
-	30, // 22: parley.v1.ResetRequest.device_list:type_name -> parley.v1.Signed
-	22, // 23: parley.v1.AdminInvitations.invitations:type_name -> parley.v1.AdminInvitation
-	29, // 24: parley.v1.InvitationInfo.sealed:type_name -> parley.v1.Sealed
-	30, // 25: parley.v1.InvitationInfo.invitation:type_name -> parley.v1.Signed
-	30, // 26: parley.v1.InvitationInfo.device_list:type_name -> parley.v1.Signed
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	20, // 20: parley.v1.AdminInvitations.invitations:type_name -> parley.v1.AdminInvitation
+	27, // 21: parley.v1.InvitationInfo.sealed:type_name -> parley.v1.Sealed
+	28, // 22: parley.v1.InvitationInfo.invitation:type_name -> parley.v1.Signed
+	28, // 23: parley.v1.InvitationInfo.device_list:type_name -> parley.v1.Signed
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_rest_proto_init() }
@@ -2180,7 +2031,7 @@ func file_parley_v1_rest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_rest_proto_rawDesc), len(file_parley_v1_rest_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

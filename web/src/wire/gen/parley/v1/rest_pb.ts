@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/rest.proto.
  */
 export const file_parley_v1_rest: GenFile = /*@__PURE__*/
-  fileDesc("ChRwYXJsZXkvdjEvcmVzdC5wcm90bxIJcGFybGV5LnYxInMKClNlcnZlckluZm8SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhQKDHJlZ2lzdHJhdGlvbhgDIAEoCRIPCgd0aW1lX21zGAQgASgEEhAKCHdlYl9oYXNoGAUgASgJEg0KBXNldHVwGAYgASgIIiIKEkxvZ2luUGFyYW1zUmVxdWVzdBIMCgR1c2VyGAEgASgJInoKDVBhc3N3b3JkU2V0dXASKQoGcGFyYW1zGAEgASgLMhkucGFybGV5LnYxLlBhc3N3b3JkUGFyYW1zEhMKC2F1dGhfc2VjcmV0GAIgASgMEikKDndyYXBwZWRfbWFzdGVyGAMgASgLMhEucGFybGV5LnYxLlNlYWxlZCLKAgoPUmVnaXN0ZXJSZXF1ZXN0EgwKBHVzZXIYASABKAkSEAoIbmlja25hbWUYAiABKAkSKgoIcGFzc3dvcmQYAyABKAsyGC5wYXJsZXkudjEuUGFzc3dvcmRTZXR1cBIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSJgoLZGV2aWNlX2xpc3QYBSABKAsyES5wYXJsZXkudjEuU2lnbmVkEhMKC2RldmljZV9uYW1lGAYgASgJEg0KBXNldHVwGAcgASgJEhMKC3NlcnZlcl9uYW1lGAggASgJEhIKCmludml0YXRpb24YCSABKAkSJAoJbGlua19qb2luGAogASgLMhEucGFybGV5LnYxLlNpZ25lZBIrCgxmaXJzdF9jb21taXQYCyABKAsyFS5wYXJsZXkudjEuQ29tbWl0UG9zdCIxCgxMb2dpblJlcXVlc3QSDAoEdXNlchgBIAEoCRITCgthdXRoX3NlY3JldBgCIAEoDCKlAQoKTG9naW5HcmFudBIOCgZ0aWNrZXQYASABKAkSDwoHYWNjb3VudBgCIAEoDBIpCg53cmFwcGVkX21hc3RlchgDIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSIwoIa2V5X3JpbmcYBCABKAsyES5wYXJsZXkudjEuU2VhbGVkEiYKC2RldmljZV9saXN0GAUgASgLMhEucGFybGV5LnYxLlNpZ25lZCLaAQoNVXBkYXRlRGV2aWNlcxIOCgZ0aWNrZXQYASABKAkSJgoLZGV2aWNlX2xpc3QYAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEhIKCm5ld19kZXZpY2UYAyABKAwSEwoLZGV2aWNlX25hbWUYBCABKAkSIwoIa2V5X3JpbmcYBSABKAsyES5wYXJsZXkudjEuU2VhbGVkEjUKEWdlbmVyYXRpb25fZ3JhbnRzGAYgAygLMhoucGFybGV5LnYxLkdlbmVyYXRpb25HcmFudBIMCgRsaW5rGAcgASgJIjMKEENoYWxsZW5nZVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoDBIOCgZkZXZpY2UYAiABKAwiGgoJQ2hhbGxlbmdlEg0KBW5vbmNlGAEgASgMIjIKDlNlc3Npb25SZXF1ZXN0EiAKBWxvZ2luGAEgASgLMhEucGFybGV5LnYxLlNpZ25lZCJTCg1TZXNzaW9uT3BlbmVkEg8KB2FjY291bnQYASABKAwSDgoGZGV2aWNlGAIgASgMEg0KBXRva2VuGAMgASgJEhIKCmV4cGlyZXNfbXMYBCABKAQifwoOQ2hhbmdlUGFzc3dvcmQSDgoGdGlja2V0GAEgASgJEioKCHBhc3N3b3JkGAIgASgLMhgucGFybGV5LnYxLlBhc3N3b3JkU2V0dXASDAoEdXNlchgDIAEoCRIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQiSgoIUmVjb3ZlcnkSEwoLYXV0aF9zZWNyZXQYASABKAwSKQoOd3JhcHBlZF9tYXN0ZXIYAiABKAsyES5wYXJsZXkudjEuU2VhbGVkIkQKC1NldFJlY292ZXJ5Eg4KBnRpY2tldBgBIAEoCRIlCghyZWNvdmVyeRgCIAEoCzITLnBhcmxleS52MS5SZWNvdmVyeSIfCg1EZWxldGVBY2NvdW50Eg4KBnRpY2tldBgBIAEoCSIuCgpEZXZpY2VMaW5rEgwKBGNvZGUYASABKAkSEgoKZXhwaXJlc19tcxgCIAEoBCIvCg1EZXZpY2VMaW5rQXNrEh4KA2FzaxgBIAEoCzIRLnBhcmxleS52MS5TZWFsZWQitwEKCUFkbWluVXNlchIPCgdhY2NvdW50GAEgASgMEhEKCXVzZXJfbmFtZRgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVhZG1pbhgEIAEoCBISCgpjcmVhdGVkX21zGAUgASgEEhQKDGxhc3Rfc2Vlbl9tcxgGIAEoBBIUCgxzdXNwZW5kZWRfbXMYByABKAQSDwoHZGV2aWNlcxgIIAEoDRIUCgxzdG9yZWRfYnl0ZXMYCSABKAQiQAoKQWRtaW5Vc2VycxIjCgV1c2VycxgBIAMoCzIULnBhcmxleS52MS5BZG1pblVzZXISDQoFYWZ0ZXIYAiABKAkiIQoMQWRtaW5TdXNwZW5kEhEKCXN1c3BlbmRlZBgBIAEoCCIuCgpBZG1pblJlc2V0EgwKBGNvZGUYASABKAkSEgoKZXhwaXJlc19tcxgCIAEoBCKqAQoMUmVzZXRSZXF1ZXN0EgwKBGNvZGUYASABKAkSKgoIcGFzc3dvcmQYAiABKAsyGC5wYXJsZXkudjEuUGFzc3dvcmRTZXR1cBIjCghrZXlfcmluZxgDIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSJgoLZGV2aWNlX2xpc3QYBCABKAsyES5wYXJsZXkudjEuU2lnbmVkEhMKC2RldmljZV9uYW1lGAUgASgJIpwBCg9BZG1pbkludml0YXRpb24SDAoEY29kZRgBIAEoCRIPCgdhY2NvdW50GAIgASgMEhAKCG5pY2tuYW1lGAMgASgJEgwKBHVzZXMYBCABKA0SEQoJdXNlc19sZWZ0GAUgASgNEhIKCmNyZWF0ZWRfbXMYBiABKAQSEgoKZXhwaXJlc19tcxgHIAEoBBIPCgdyZXZva2VkGAggASgIIlIKEEFkbWluSW52aXRhdGlvbnMSLwoLaW52aXRhdGlvbnMYASADKAsyGi5wYXJsZXkudjEuQWRtaW5JbnZpdGF0aW9uEg0KBWFmdGVyGAIgASgJIs8BCgpBZG1pblN0YXRzEhAKCGFjY291bnRzGAEgASgEEhsKE2FjY291bnRzX3NlZW5fdG9kYXkYAiABKAQSEQoJc3VzcGVuZGVkGAMgASgEEg8KB2RldmljZXMYBCABKAQSEwoLY29ubmVjdGlvbnMYBSABKAQSFQoNY29udmVyc2F0aW9ucxgGIAEoBBIQCghtZXNzYWdlcxgHIAEoBBIWCg5kYXRhYmFzZV9ieXRlcxgIIAEoBBIYChBpbnZpdGF0aW9uc19vcGVuGAkgASgEIjoKDUFkbWluU2V0dGluZ3MSFAoMcmVnaXN0cmF0aW9uGAEgASgJEhMKC3NlcnZlcl9uYW1lGAIgASgJIqsBCg5JbnZpdGF0aW9uSW5mbxIhCgZzZWFsZWQYASABKAsyES5wYXJsZXkudjEuU2VhbGVkEiUKCmludml0YXRpb24YAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEiYKC2RldmljZV9saXN0GAMgASgLMhEucGFybGV5LnYxLlNpZ25lZBIRCgl1c2VzX2xlZnQYBCABKA0SFAoMcmVnaXN0cmF0aW9uGAUgASgJImwKB1Byb2JsZW0SDAoEdHlwZRgBIAEoCRINCgV0aXRsZRgCIAEoCRIOCgZzdGF0dXMYAyABKA0SDgoGZGV0YWlsGAQgASgJEgwKBGNvZGUYBSABKAkSFgoOcmV0cnlfYWZ0ZXJfbXMYBiABKARCN1o1Z2l0aHViLmNvbS9wYXJsZXktY2hhdC9wYXJsZXkvcHJvdG8vcGFybGV5djE7cGFybGV5djFiBnByb3RvMw", [file_parley_v1_account, file_parley_v1_conversation]);
+  fileDesc("ChRwYXJsZXkvdjEvcmVzdC5wcm90bxIJcGFybGV5LnYxInMKClNlcnZlckluZm8SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhQKDHJlZ2lzdHJhdGlvbhgDIAEoCRIPCgd0aW1lX21zGAQgASgEEhAKCHdlYl9oYXNoGAUgASgJEg0KBXNldHVwGAYgASgIIiIKEkxvZ2luUGFyYW1zUmVxdWVzdBIMCgR1c2VyGAEgASgJInoKDVBhc3N3b3JkU2V0dXASKQoGcGFyYW1zGAEgASgLMhkucGFybGV5LnYxLlBhc3N3b3JkUGFyYW1zEhMKC2F1dGhfc2VjcmV0GAIgASgMEikKDndyYXBwZWRfbWFzdGVyGAMgASgLMhEucGFybGV5LnYxLlNlYWxlZCLKAgoPUmVnaXN0ZXJSZXF1ZXN0EgwKBHVzZXIYASABKAkSEAoIbmlja25hbWUYAiABKAkSKgoIcGFzc3dvcmQYAyABKAsyGC5wYXJsZXkudjEuUGFzc3dvcmRTZXR1cBIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSJgoLZGV2aWNlX2xpc3QYBSABKAsyES5wYXJsZXkudjEuU2lnbmVkEhMKC2RldmljZV9uYW1lGAYgASgJEg0KBXNldHVwGAcgASgJEhMKC3NlcnZlcl9uYW1lGAggASgJEhIKCmludml0YXRpb24YCSABKAkSJAoJbGlua19qb2luGAogASgLMhEucGFybGV5LnYxLlNpZ25lZBIrCgxmaXJzdF9jb21taXQYCyABKAsyFS5wYXJsZXkudjEuQ29tbWl0UG9zdCIxCgxMb2dpblJlcXVlc3QSDAoEdXNlchgBIAEoCRITCgthdXRoX3NlY3JldBgCIAEoDCKlAQoKTG9naW5HcmFudBIOCgZ0aWNrZXQYASABKAkSDwoHYWNjb3VudBgCIAEoDBIpCg53cmFwcGVkX21hc3RlchgDIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSIwoIa2V5X3JpbmcYBCABKAsyES5wYXJsZXkudjEuU2VhbGVkEiYKC2RldmljZV9saXN0GAUgASgLMhEucGFybGV5LnYxLlNpZ25lZCLaAQoNVXBkYXRlRGV2aWNlcxIOCgZ0aWNrZXQYASABKAkSJgoLZGV2aWNlX2xpc3QYAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEhIKCm5ld19kZXZpY2UYAyABKAwSEwoLZGV2aWNlX25hbWUYBCABKAkSIwoIa2V5X3JpbmcYBSABKAsyES5wYXJsZXkudjEuU2VhbGVkEjUKEWdlbmVyYXRpb25fZ3JhbnRzGAYgAygLMhoucGFybGV5LnYxLkdlbmVyYXRpb25HcmFudBIMCgRsaW5rGAcgASgJIjMKEENoYWxsZW5nZVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoDBIOCgZkZXZpY2UYAiABKAwiGgoJQ2hhbGxlbmdlEg0KBW5vbmNlGAEgASgMIjIKDlNlc3Npb25SZXF1ZXN0EiAKBWxvZ2luGAEgASgLMhEucGFybGV5LnYxLlNpZ25lZCJTCg1TZXNzaW9uT3BlbmVkEg8KB2FjY291bnQYASABKAwSDgoGZGV2aWNlGAIgASgMEg0KBXRva2VuGAMgASgJEhIKCmV4cGlyZXNfbXMYBCABKAQifwoOQ2hhbmdlUGFzc3dvcmQSDgoGdGlja2V0GAEgASgJEioKCHBhc3N3b3JkGAIgASgLMhgucGFybGV5LnYxLlBhc3N3b3JkU2V0dXASDAoEdXNlchgDIAEoCRIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQiSgoIUmVjb3ZlcnkSEwoLYXV0aF9zZWNyZXQYASABKAwSKQoOd3JhcHBlZF9tYXN0ZXIYAiABKAsyES5wYXJsZXkudjEuU2VhbGVkIkQKC1NldFJlY292ZXJ5Eg4KBnRpY2tldBgBIAEoCRIlCghyZWNvdmVyeRgCIAEoCzITLnBhcmxleS52MS5SZWNvdmVyeSIfCg1EZWxldGVBY2NvdW50Eg4KBnRpY2tldBgBIAEoCSIuCgpEZXZpY2VMaW5rEgwKBGNvZGUYASABKAkSEgoKZXhwaXJlc19tcxgCIAEoBCIvCg1EZXZpY2VMaW5rQXNrEh4KA2FzaxgBIAEoCzIRLnBhcmxleS52MS5TZWFsZWQitwEKCUFkbWluVXNlchIPCgdhY2NvdW50GAEgASgMEhEKCXVzZXJfbmFtZRgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVhZG1pbhgEIAEoCBISCgpjcmVhdGVkX21zGAUgASgEEhQKDGxhc3Rfc2Vlbl9tcxgGIAEoBBIUCgxzdXNwZW5kZWRfbXMYByABKAQSDwoHZGV2aWNlcxgIIAEoDRIUCgxzdG9yZWRfYnl0ZXMYCSABKAQiQAoKQWRtaW5Vc2VycxIjCgV1c2VycxgBIAMoCzIULnBhcmxleS52MS5BZG1pblVzZXISDQoFYWZ0ZXIYAiABKAkiIQoMQWRtaW5TdXNwZW5kEhEKCXN1c3BlbmRlZBgBIAEoCCKcAQoPQWRtaW5JbnZpdGF0aW9uEgwKBGNvZGUYASABKAkSDwoHYWNjb3VudBgCIAEoDBIQCghuaWNrbmFtZRgDIAEoCRIMCgR1c2VzGAQgASgNEhEKCXVzZXNfbGVmdBgFIAEoDRISCgpjcmVhdGVkX21zGAYgASgEEhIKCmV4cGlyZXNfbXMYByABKAQSDwoHcmV2b2tlZBgIIAEoCCJSChBBZG1pbkludml0YXRpb25zEi8KC2ludml0YXRpb25zGAEgAygLMhoucGFybGV5LnYxLkFkbWluSW52aXRhdGlvbhINCgVhZnRlchgCIAEoCSLPAQoKQWRtaW5TdGF0cxIQCghhY2NvdW50cxgBIAEoBBIbChNhY2NvdW50c19zZWVuX3RvZGF5GAIgASgEEhEKCXN1c3BlbmRlZBgDIAEoBBIPCgdkZXZpY2VzGAQgASgEEhMKC2Nvbm5lY3Rpb25zGAUgASgEEhUKDWNvbnZlcnNhdGlvbnMYBiABKAQSEAoIbWVzc2FnZXMYByABKAQSFgoOZGF0YWJhc2VfYnl0ZXMYCCABKAQSGAoQaW52aXRhdGlvbnNfb3BlbhgJIAEoBCI6Cg1BZG1pblNldHRpbmdzEhQKDHJlZ2lzdHJhdGlvbhgBIAEoCRITCgtzZXJ2ZXJfbmFtZRgCIAEoCSKrAQoOSW52aXRhdGlvbkluZm8SIQoGc2VhbGVkGAEgASgLMhEucGFybGV5LnYxLlNlYWxlZBIlCgppbnZpdGF0aW9uGAIgASgLMhEucGFybGV5LnYxLlNpZ25lZBImCgtkZXZpY2VfbGlzdBgDIAEoCzIRLnBhcmxleS52MS5TaWduZWQSEQoJdXNlc19sZWZ0GAQgASgNEhQKDHJlZ2lzdHJhdGlvbhgFIAEoCSJsCgdQcm9ibGVtEgwKBHR5cGUYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3RhdHVzGAMgASgNEg4KBmRldGFpbBgEIAEoCRIMCgRjb2RlGAUgASgJEhYKDnJldHJ5X2FmdGVyX21zGAYgASgEQjdaNWdpdGh1Yi5jb20vcGFybGV5LWNoYXQvcGFybGV5L3Byb3RvL3BhcmxleXYxO3BhcmxleXYxYgZwcm90bzM", [file_parley_v1_account, file_parley_v1_conversation]);
 
 /**
  * ServerInfo answers GET /api/v1/server.
@@ -688,72 +688,6 @@ export const AdminSuspendSchema: GenMessage<AdminSuspend> = /*@__PURE__*/
   messageDesc(file_parley_v1_rest, 19);
 
 /**
- * AdminReset answers POST /api/v1/admin/users/{account}/reset: a one-time code, valid for a day, with which the person
- * begins anew under the same name with another identity. Contacts are warned, and the history stays closed.
- *
- * @generated from message parley.v1.AdminReset
- */
-export type AdminReset = Message<"parley.v1.AdminReset"> & {
-  /**
-   * @generated from field: string code = 1;
-   */
-  code: string;
-
-  /**
-   * @generated from field: uint64 expires_ms = 2;
-   */
-  expiresMs: bigint;
-};
-
-/**
- * Describes the message parley.v1.AdminReset.
- * Use `create(AdminResetSchema)` to create a new message.
- */
-export const AdminResetSchema: GenMessage<AdminReset> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 20);
-
-/**
- * ResetRequest is POST /api/v1/reset, by the person who was given the code.
- *
- * @generated from message parley.v1.ResetRequest
- */
-export type ResetRequest = Message<"parley.v1.ResetRequest"> & {
-  /**
-   * @generated from field: string code = 1;
-   */
-  code: string;
-
-  /**
-   * @generated from field: parley.v1.PasswordSetup password = 2;
-   */
-  password?: PasswordSetup | undefined;
-
-  /**
-   * @generated from field: parley.v1.Sealed key_ring = 3;
-   */
-  keyRing?: Sealed | undefined;
-
-  /**
-   * the successor of the one in force, of another identity, with one device
-   *
-   * @generated from field: parley.v1.Signed device_list = 4;
-   */
-  deviceList?: Signed | undefined;
-
-  /**
-   * @generated from field: string device_name = 5;
-   */
-  deviceName: string;
-};
-
-/**
- * Describes the message parley.v1.ResetRequest.
- * Use `create(ResetRequestSchema)` to create a new message.
- */
-export const ResetRequestSchema: GenMessage<ResetRequest> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 21);
-
-/**
  * AdminInvitation is an invitation as an administrator sees it.
  *
  * @generated from message parley.v1.AdminInvitation
@@ -809,7 +743,7 @@ export type AdminInvitation = Message<"parley.v1.AdminInvitation"> & {
  * Use `create(AdminInvitationSchema)` to create a new message.
  */
 export const AdminInvitationSchema: GenMessage<AdminInvitation> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 22);
+  messageDesc(file_parley_v1_rest, 20);
 
 /**
  * AdminInvitations answers GET /api/v1/admin/invitations?after=…: up to 100, newest first.
@@ -833,7 +767,7 @@ export type AdminInvitations = Message<"parley.v1.AdminInvitations"> & {
  * Use `create(AdminInvitationsSchema)` to create a new message.
  */
 export const AdminInvitationsSchema: GenMessage<AdminInvitations> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 23);
+  messageDesc(file_parley_v1_rest, 21);
 
 /**
  * AdminStats answers GET /api/v1/admin/stats.
@@ -894,7 +828,7 @@ export type AdminStats = Message<"parley.v1.AdminStats"> & {
  * Use `create(AdminStatsSchema)` to create a new message.
  */
 export const AdminStatsSchema: GenMessage<AdminStats> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 24);
+  messageDesc(file_parley_v1_rest, 22);
 
 /**
  * AdminSettings is GET and PUT /api/v1/admin/settings. What is absent stays as it is.
@@ -920,7 +854,7 @@ export type AdminSettings = Message<"parley.v1.AdminSettings"> & {
  * Use `create(AdminSettingsSchema)` to create a new message.
  */
 export const AdminSettingsSchema: GenMessage<AdminSettings> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 25);
+  messageDesc(file_parley_v1_rest, 23);
 
 /**
  * InvitationInfo answers GET /api/v1/invitations/{code}.
@@ -963,7 +897,7 @@ export type InvitationInfo = Message<"parley.v1.InvitationInfo"> & {
  * Use `create(InvitationInfoSchema)` to create a new message.
  */
 export const InvitationInfoSchema: GenMessage<InvitationInfo> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 26);
+  messageDesc(file_parley_v1_rest, 24);
 
 /**
  * Problem is the application/problem+json body of every error (RFC 9457).
@@ -1009,5 +943,5 @@ export type Problem = Message<"parley.v1.Problem"> & {
  * Use `create(ProblemSchema)` to create a new message.
  */
 export const ProblemSchema: GenMessage<Problem> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 27);
+  messageDesc(file_parley_v1_rest, 25);
 
