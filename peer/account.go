@@ -101,7 +101,7 @@ func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error
 		return nil, err
 	}
 	list, err := proto.SignDeviceList(identity, &pb.DeviceList{
-		Suite: 1, Account: p.Account().Bytes(), Version: 1, IdentityKey: identity.Public().(ed25519.PublicKey), Generation: 1, //nolint:forcetypeassert // by definition
+		Suite: 1, Account: p.Account().Bytes(), Version: 1, IdentityKey: publicKey(identity), Generation: 1,
 		AccountKey: hpke.PublicKey().Bytes(), Devices: []*pb.DeviceKeys{device}, TimeMs: now,
 	})
 	if err != nil {
@@ -126,8 +126,7 @@ func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error
 	}
 	var opened pb.SessionOpened
 	if err := r.call(ctx, http.MethodPost, "/api/v1/register", req, &opened); err != nil {
-		var refused *proto.Error
-		if errors.As(err, &refused) {
+		if _, refused := proto.AsError(err); refused {
 			return nil, errors.Join(err, p.remove())
 		}
 		return nil, err // it may have been made: the profile stays, `parley listen` tells
@@ -330,4 +329,6 @@ func renewSession(ctx context.Context, r *rest, p *Profile) (string, error) {
 	return opened.GetToken(), nil
 }
 
-func nowMS() uint64 { return uint64(max(time.Now().UnixMilli(), 0)) } //nolint:gosec // not negative
+func nowMS() uint64 { return uint64(max(time.Now().UnixMilli(), 0)) }
+
+func publicKey(private ed25519.PrivateKey) []byte { return private[ed25519.PublicKeySize:] }

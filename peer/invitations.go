@@ -48,7 +48,7 @@ func (c *Client) Invite(ctx context.Context, life time.Duration, uses uint32) (I
 	expires := time.Now().Add(life)
 	signed, err := proto.SignMessage(c.profile.signKey(), proto.LabelInvitation, &pb.Invitation{
 		Code: secret.Code, Account: c.Account().Bytes(), Device: c.Device().Bytes(),
-		LinkKey: linkKey.Public().(ed25519.PublicKey), ExpiresMs: uint64(expires.UnixMilli()), Uses: uses, //nolint:forcetypeassert,gosec // by definition
+		LinkKey: publicKey(linkKey), ExpiresMs: uint64(expires.UnixMilli()), Uses: uses,
 	})
 	if err != nil {
 		return Invitation{}, err

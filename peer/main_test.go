@@ -44,7 +44,7 @@ func newSomeone(t *testing.T, name string) *someone {
 	}
 	s := &someone{identity: identity}
 	s.list = signList(t, identity, &pb.DeviceList{
-		Suite: 1, Account: p.Account().Bytes(), Version: 1, IdentityKey: identity.Public().(ed25519.PublicKey), Generation: 1, //nolint:forcetypeassert // by definition
+		Suite: 1, Account: p.Account().Bytes(), Version: 1, IdentityKey: identity.Public().(ed25519.PublicKey), Generation: 1,
 		AccountKey: hpke.PublicKey().Bytes(), Devices: []*pb.DeviceKeys{keys}, TimeMs: 1,
 	})
 	if err := p.save(); err != nil {

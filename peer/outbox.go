@@ -320,7 +320,7 @@ func (c *Client) vanished(ctx context.Context, id proto.ID) (batch []*local.Mess
 		if err != nil || r.row.Rereading || r.mustRekey() {
 			return err
 		}
-		batch, err = w.Unrelayed(id, r.chain.Epoch(), uint64(max(before, 0)), postBatch) //nolint:gosec // not negative
+		batch, err = w.Unrelayed(id, r.chain.Epoch(), uint64(max(before, 0)), postBatch)
 		batch = fit(batch)
 		return err
 	})

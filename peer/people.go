@@ -91,7 +91,7 @@ func (w *work) contact(p *local.Person) (Contact, error) {
 	return contact, err
 }
 
-func timeOf(ms uint64) time.Time { return time.UnixMilli(int64(min(ms, 1<<52))).UTC() } //nolint:gosec // capped
+func timeOf(ms uint64) time.Time { return time.UnixMilli(int64(min(ms, 1<<52))).UTC() }
 
 // Contacts returns everybody who is or wants to be a contact.
 func (c *Client) Contacts(ctx context.Context) (all []Contact, err error) {

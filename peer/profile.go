@@ -108,7 +108,7 @@ func newX25519() (*ecdh.PrivateKey, error) {
 
 // save writes the profile so that a crash leaves the old or the new one whole.
 func (p *Profile) save() error {
-	b, err := json.MarshalIndent(p.keys, "", "  ")
+	b, err := json.MarshalIndent(p.keys, "", "  ") //nolint:gosec // its secrets are what the file is for
 	if err != nil {
 		return fmt.Errorf("save profile: %w", err)
 	}

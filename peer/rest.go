@@ -128,6 +128,6 @@ func problem(server string, res *http.Response, body []byte) error {
 		text = p.GetTitle()
 	}
 	return &proto.Error{
-		Code: pb.ErrorCode(code), Message: text, RetryAfter: time.Duration(min(p.GetRetryAfterMs(), 1<<40)) * time.Millisecond, //nolint:gosec // capped
+		Code: pb.ErrorCode(code), Message: text, RetryAfter: time.Duration(min(p.GetRetryAfterMs(), 1<<40)) * time.Millisecond,
 	}
 }

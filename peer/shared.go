@@ -124,8 +124,8 @@ func (s *shared) removeStale() {
 	if name != socketName || !strings.HasPrefix(filepath.Base(dir), socketDir) {
 		return
 	}
-	_ = os.Remove(string(path)) // no more than these two, whatever the file says
-	_ = os.Remove(dir)
+	_ = os.Remove(string(path)) //nolint:gosec // no more than these two, whatever the file says
+	_ = os.Remove(dir)          //nolint:gosec // likewise
 }
 
 // count lets close wait for requests that are being answered.
@@ -291,8 +291,7 @@ func failureOf(err error) *failure {
 		return nil
 	}
 	f := &failure{Text: err.Error()}
-	var ambiguous *AmbiguousError
-	if errors.As(err, &ambiguous) {
+	if ambiguous, ok := errors.AsType[*AmbiguousError](err); ok {
 		f.Kind, f.Name, f.Candidates = "ambiguous", ambiguous.Name, ambiguous.Candidates
 		return f
 	}

@@ -68,7 +68,7 @@ func TestContentHasLimits(t *testing.T) {
 		"another kind":    {pb.Kind_KIND_MESSAGE, reaction("x"), malformed},
 		"kind of later":   {pb.Kind(200), &pb.Content{}, 0},
 	} {
-		h.Kind = uint32(c.kind) //nolint:gosec // small
+		h.Kind = uint32(c.kind)
 		key := RandomKey()
 		e, err := SealEnvelope(key, h, c.content, w.alice.key())
 		if c.code != 0 {

@@ -37,6 +37,7 @@ func must(t *testing.T, err error) {
 }
 
 func checkPrimitives(t *testing.T, v *vectors) {
+	t.Helper()
 	for _, c := range v.Tuples {
 		same(t, "tuple", Tuple(c.Label, byteList(c.Fields)...), c.Tuple)
 		hash := Hash(c.Label, byteList(c.Fields)...)
@@ -62,6 +63,7 @@ func checkPrimitives(t *testing.T, v *vectors) {
 }
 
 func checkTexts(t *testing.T, v *vectors) {
+	t.Helper()
 	for _, set := range []struct {
 		fold  func(string) (string, error)
 		texts []textVector
@@ -76,6 +78,7 @@ func checkTexts(t *testing.T, v *vectors) {
 }
 
 func checkPasswordVector(t *testing.T, v *vectors) {
+	t.Helper()
 	c := v.Password
 	auth, wrap, err := PasswordSecrets(c.Password, c.Host, c.User, decode(t, c.PasswordParams, &pb.PasswordParams{}))
 	must(t, err)

@@ -182,7 +182,7 @@ func buildGroup(t *testing.T, w *world, v *vectors) {
 	v.Group = chainVector{About: "a group of Alice, which Bob joins by a link of two uses", Conversation: w.group.conversation.Bytes()}
 	var key []byte
 	add := func(what string, by *person, timeMS, members int, m *pb.Commit, previous []byte) {
-		p, err := post(by.signer(epochMS+uint64(timeMS)), m, []MemberKey{member(w.alice, 1), member(w.bob, 1)}[:members], w.roles, previous) //nolint:gosec // constants
+		p, err := post(by.signer(epochMS+uint64(timeMS)), m, []MemberKey{member(w.alice, 1), member(w.bob, 1)}[:members], w.roles, previous)
 		if err != nil {
 			t.Fatal(err)
 		}

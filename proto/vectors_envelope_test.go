@@ -22,8 +22,8 @@ type envelopeVector struct {
 // header is that of the nth message of a person in the pair.
 func (w *world) header(by *person, n uint64, kind pb.Kind) *pb.Header {
 	return &pb.Header{
-		Version: Version, Suite: Suite, Conversation: w.pair.conversation.Bytes(), Epoch: w.pair.Epoch(), Id: seededID(by.Name, "message", string(rune('0'+n))).Bytes(), //nolint:gosec // small
-		Account: by.Account, Device: by.Device, Counter: n, TimeMs: epochMS + 10_000*n, Kind: uint32(kind), //nolint:gosec // small
+		Version: Version, Suite: Suite, Conversation: w.pair.conversation.Bytes(), Epoch: w.pair.Epoch(), Id: seededID(by.Name, "message", string(rune('0'+n))).Bytes(),
+		Account: by.Account, Device: by.Device, Counter: n, TimeMs: epochMS + 10_000*n, Kind: uint32(kind),
 	}
 }
 

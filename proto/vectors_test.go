@@ -15,7 +15,7 @@ import (
 )
 
 // update writes testdata/vectors.json anew: go test ./proto -run TestVectors -update.
-var update = flag.Bool("update", false, "write testdata/vectors.json anew") //nolint:gochecknoglobals // how go test takes flags
+var update = flag.Bool("update", false, "write testdata/vectors.json anew")
 
 const vectorsFile = "testdata/vectors.json"
 
@@ -117,7 +117,7 @@ func TestVectorsAreCurrent(t *testing.T) {
 	}
 	b = append(b, '\n')
 	if *update {
-		if err := os.WriteFile(vectorsFile, b, 0o644); err != nil { //nolint:gosec // a file of the repository
+		if err := os.WriteFile(vectorsFile, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -143,7 +143,7 @@ func buildVectors(t *testing.T) *vectors {
 		buildEnvelopes, buildDescriptions, buildLinkProof, buildFragments, buildNegative, buildSafety, buildRecovery,
 	} {
 		t.Run("", func(t *testing.T) {
-			cryptotest.SetGlobalRandom(t, uint64(i)+1) //nolint:gosec // a small index
+			cryptotest.SetGlobalRandom(t, uint64(i)+1)
 			part(t, w, v)
 		})
 	}

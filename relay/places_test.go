@@ -117,7 +117,7 @@ func TestAnswersInOrder(t *testing.T) {
 			p.Envelopes = []*pb.Envelope{{}}
 		}
 		w.relay.Post(t.Context(), a.Session, p, func(got *pb.Posted, err error) {
-			good := err == nil && got.GetResults()[0].GetSeq() == uint64(i/3+2) //nolint:gosec // small
+			good := err == nil && got.GetResults()[0].GetSeq() == uint64(i/3+2)
 			empty := proto.HasCode(err, tooLarge)
 			bad := err == nil && got.GetResults()[0].GetError().GetCode() == malformed
 			if !slices.Contains([]bool{good && i%3 == 0, empty && i%3 == 1, bad && i%3 == 2}, true) {

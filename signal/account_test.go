@@ -168,7 +168,7 @@ func TestUpdateDevicesRefuses(t *testing.T) {
 		"not a new device":   func(u *pb.UpdateDevices) { u.NewDevice = kept.id.Bytes() },
 	}
 	for name, change := range cases {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(*testing.T) {
 			a.list = before
 			req := a.revocation(lost.id)
 			change(req)

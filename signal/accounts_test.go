@@ -83,7 +83,7 @@ func TestRegisterRefuses(t *testing.T) {
 		"name without name": {func(_ *person, r *pb.RegisterRequest) { r.User, r.Password, r.KeyRing = "", nil, nil }, http.StatusForbidden, pb.ErrorCode_ERROR_CODE_FORBIDDEN},
 	}
 	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(*testing.T) {
 			p := w.newPerson("berta")
 			req := p.registration()
 			c.change(p, req)

@@ -151,7 +151,7 @@ func TestReadByCookie(t *testing.T) {
 		for i := 0; i < len(more); i += 2 {
 			req.Header.Set(more[i], more[i+1])
 		}
-		res := must((&http.Client{Transport: transport("")}).Do(req))
+		res := must((&http.Client{Transport: transport("")}).Do(req)) //nolint:bodyclose // closed in the next line
 		_ = res.Body.Close()
 		return res.StatusCode
 	}

@@ -163,7 +163,7 @@ func (c *connection) createInvitation(ctx context.Context, q *pb.CreateInvitatio
 	}
 	return c.s.Store.CreateInvitation(ctx, store.Invitation{
 		AccountID: c.session.AccountID, Code: inv.GetCode(), Sealed: sealed, Signed: q.GetInvitation(), Uses: inv.GetUses(),
-		ExpiresMS: int64(inv.GetExpiresMs()),
+		ExpiresMS: int64(inv.GetExpiresMs()), //nolint:gosec // a year from now at most
 	})
 }
 

@@ -34,7 +34,7 @@ func strangers(t *testing.T, a, b *person, sa, sb *socket) {
 }
 
 // contactless checks what holds for everybody who is no contact, even if they were one.
-func contactless(t *testing.T, a, b *person, sa, sb *socket) {
+func contactless(t *testing.T, _, b *person, sa, sb *socket) {
 	t.Helper()
 	sa.refused(signalTo(b, b.device, description("v=0")), pb.ErrorCode_ERROR_CODE_NOT_FOUND)
 	sb.none("signal", isSignal)

@@ -37,7 +37,7 @@ func (s *Server) openDeviceLink(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	s.reply(c, &pb.DeviceLink{Code: code, ExpiresMs: uint64(expires.UnixMilli())}) //nolint:gosec // after 1970
+	s.reply(c, &pb.DeviceLink{Code: code, ExpiresMs: uint64(expires.UnixMilli())})
 }
 
 // askByLink takes what a new device says of itself, once per code, and tells the account's devices.

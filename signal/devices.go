@@ -158,7 +158,7 @@ func checkAllGenerations(previous, next *proto.DeviceList, req *pb.UpdateDevices
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a device link adds a device with a grant of every generation, and changes nothing else")
 	}
 	for i, g := range grants {
-		if g.GetGeneration() != uint32(i+1) || !bytes.Equal(g.GetDevice(), req.GetNewDevice()) || !keySealed(g) { //nolint:gosec // as many as fit into a body
+		if g.GetGeneration() != uint32(i+1) || !bytes.Equal(g.GetDevice(), req.GetNewDevice()) || !keySealed(g) {
 			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the grants of a device link are for the new device, of every generation, oldest first")
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -168,9 +169,7 @@ func (w *world) do(r request) response {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for name, value := range w.headers(r) {
-		req.Header[name] = value
-	}
+	maps.Copy(req.Header, w.headers(r))
 	if r.host != "" {
 		req.Host = r.host
 	}

@@ -97,7 +97,7 @@ func (s *Server) seen(peer store.SeenPeer) *pb.Presence {
 		}
 	}
 	return &pb.Presence{
-		Account: peer.Account.Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE, LastSeenMs: uint64(max(peer.SeenMS, 0)), //nolint:gosec // positive
+		Account: peer.Account.Bytes(), State: pb.PresenceState_PRESENCE_STATE_OFFLINE, LastSeenMs: uint64(max(peer.SeenMS, 0)),
 	}
 }
 
@@ -129,7 +129,7 @@ func (c *connection) greetOn(g *greeting) bool {
 // session goes on: whatever ends it revokes those that were made until then.
 func (c *connection) iceServers() (*pb.IceServers, error) {
 	if c.s.ICE == nil {
-		return &pb.IceServers{ExpiresMs: c.s.nowMS() + uint64(time.Hour.Milliseconds())}, nil
+		return &pb.IceServers{ExpiresMs: c.s.nowMS() + uint64(time.Hour.Milliseconds())}, nil //nolint:gosec // positive
 	}
 	servers := c.s.ICE.Servers(c.session.Account, c.session.Device)
 	if !c.valid() {

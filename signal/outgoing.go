@@ -41,9 +41,10 @@ func (c *connection) Hint(f *pb.Frame, encoded []byte) bool {
 }
 
 // send queues a frame; a connection that takes too little is closed.
-func (c *connection) send(f *pb.Frame) bool {
-	b, err := gproto.Marshal(f)
-	return err == nil && c.enqueue(outgoing{frame: b})
+func (c *connection) send(f *pb.Frame) {
+	if b, err := gproto.Marshal(f); err == nil {
+		c.enqueue(outgoing{frame: b})
+	}
 }
 
 // finish writes a frame behind everything that is queued, then closes.

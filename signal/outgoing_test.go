@@ -43,7 +43,7 @@ func TestPostsAhead(t *testing.T) {
 			if seq++; results[0].GetSeq() != seq {
 				t.Fatalf("request %d: number %d, want %d", f.GetRequest(), results[0].GetSeq(), seq)
 			}
-		} else if n := len(f.GetPage().GetEvents()); n > 0 && n != int(seq) { //nolint:gosec // small
+		} else if n := len(f.GetPage().GetEvents()); n > 0 && n != int(seq) {
 			t.Errorf("the page behind %d numbers has %d", seq, n)
 		} else if n == 0 && f.GetError().GetCode() != pb.ErrorCode_ERROR_CODE_TOO_LARGE {
 			t.Errorf("request %d: %v", f.GetRequest(), f)

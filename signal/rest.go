@@ -72,7 +72,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 	e := s.public(err)
 	code := status(e.Code)
 	body, err := protojson.Marshal(&pb.Problem{
-		Title: http.StatusText(code), Status: uint32(code), Detail: e.Message, Code: e.Name(),
+		Title: http.StatusText(code), Status: uint32(code), Detail: e.Message, Code: e.Name(), //nolint:gosec // a status
 		RetryAfterMs: uint64(max(e.RetryAfter.Milliseconds(), 0)),
 	})
 	if err != nil {

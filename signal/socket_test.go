@@ -115,7 +115,7 @@ func TestMalformedFrames(t *testing.T) {
 		"deep groups":   group,
 		"unended group": {0xfb, 0x07},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(*testing.T) {
 			s := anna.connect(anna.device)
 			s.write(b)
 			s.closed(4400)

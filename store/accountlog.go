@@ -16,22 +16,22 @@ const (
 )
 
 // bump raises an object's version in the account's log, so that every device hears of its new state.
-func (w *writeTx) bump(account int64, kind int, ref []byte) (uint64, error) {
+func (w *writeTx) bump(account int64, kind int, ref []byte) error {
 	if ref == nil {
 		ref = []byte{}
 	}
 	if _, err := w.exec("UPDATE accounts SET version = version + 1 WHERE id = ?", account); err != nil {
-		return 0, fmt.Errorf("account log: %w", err)
+		return fmt.Errorf("account log: %w", err)
 	}
 	var version uint64
 	if err := w.row("SELECT version FROM accounts WHERE id = ?", account).Scan(&version); err != nil {
-		return 0, wrap("account log", err)
+		return wrap("account log", err)
 	}
 	changed, err := w.exec("UPDATE account_log SET version = ? WHERE account_id = ? AND kind = ? AND ref = ?", version, account, kind, ref)
 	if err == nil && changed == 0 {
 		_, err = w.exec("INSERT INTO account_log (account_id, kind, ref, version) VALUES (?, ?, ?, ?)", account, kind, ref, version)
 	}
-	return version, wrap("account log", err)
+	return wrap("account log", err)
 }
 
 // LogEntry is one changed object.

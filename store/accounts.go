@@ -136,7 +136,7 @@ func (s *Store) CreateAccount(ctx context.Context, n NewAccount) error {
 			return err
 		}
 		for _, kind := range []int{LogProfile, LogDeviceList} {
-			if _, err := w.bump(account, kind, nil); err != nil {
+			if err := w.bump(account, kind, nil); err != nil {
 				return err
 			}
 		}
@@ -212,7 +212,7 @@ func (w *writeTx) addDevice(account int64, l *proto.DeviceList, d *pb.DeviceKeys
 		}
 		return 0, fmt.Errorf("insert device of list %d: %w", l.GetVersion(), err)
 	}
-	_, err = w.bump(account, LogDevice, d.GetDevice())
+	err = w.bump(account, LogDevice, d.GetDevice())
 	return id, err
 }
 

@@ -128,7 +128,7 @@ func (w *writeTx) goOn(conversation, account int64, public []byte) error {
 	if err != nil || changed == 0 {
 		return err
 	}
-	_, err = w.bump(account, LogConversation, public)
+	err = w.bump(account, LogConversation, public)
 	return err
 }
 

@@ -190,7 +190,7 @@ func (w *writeTx) setMember(conversation int64, m resultingMember, n *NewCommit)
 	if err != nil {
 		return fmt.Errorf("set member: %w", err)
 	}
-	_, err = w.bump(m.id, LogConversation, n.Commit.GetConversation())
+	err = w.bump(m.id, LogConversation, n.Commit.GetConversation())
 	return err
 }
 
@@ -207,7 +207,7 @@ func (s *Store) Commits(ctx context.Context, conversation, account int64, from u
 		LEFT JOIN grants g ON g.conversation_id = c.conversation_id AND g.epoch = c.number AND g.account_id = ?
 		LEFT JOIN accounts a ON a.id = g.account_id
 		WHERE c.conversation_id = ? AND c.number >= ? AND c.seq <= `+visible+` ORDER BY c.number LIMIT ?`,
-		account, conversation, int64(min(from, maxSeq)), conversation, account, limit) //nolint:gosec // not above maxSeq
+		account, conversation, int64(min(from, maxSeq)), conversation, account, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read commits: %w", err)
 	}

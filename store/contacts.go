@@ -100,7 +100,7 @@ func (w *writeTx) bumpContact(account, peer int64) error {
 	if err := w.row("SELECT public_id FROM accounts WHERE id = ?", peer).Scan(&public); err != nil {
 		return wrap("read account", err)
 	}
-	_, err := w.bump(account, LogContact, public)
+	err := w.bump(account, LogContact, public)
 	return err
 }
 

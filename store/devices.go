@@ -95,7 +95,7 @@ func (s *Store) Touch(ctx context.Context, session *Session, address string) err
 		if _, err := w.exec("UPDATE accounts SET last_seen_ms = ? WHERE id = ?", now, session.AccountID); err != nil {
 			return fmt.Errorf("note use: %w", err)
 		}
-		_, err = w.bump(session.AccountID, LogDevice, session.Device[:])
+		err = w.bump(session.AccountID, LogDevice, session.Device[:])
 		return err
 	})
 }

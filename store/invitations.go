@@ -51,7 +51,7 @@ func (s *Store) CreateInvitation(ctx context.Context, inv Invitation) error {
 		if err != nil {
 			return fmt.Errorf("insert invitation: %w", err)
 		}
-		_, err = w.bump(inv.AccountID, LogInvitation, []byte(inv.Code))
+		err = w.bump(inv.AccountID, LogInvitation, []byte(inv.Code))
 		return err
 	})
 }
@@ -69,7 +69,7 @@ func (w *writeTx) revokeInvitation(account int64, code string) error {
 	if changed == 0 {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation")
 	}
-	_, err = w.bump(account, LogInvitation, []byte(code))
+	err = w.bump(account, LogInvitation, []byte(code))
 	return err
 }
 
@@ -136,7 +136,7 @@ func (w *writeTx) join(account int64, j *Join) error {
 	if err != nil {
 		return fmt.Errorf("use invitation: %w", err)
 	}
-	if _, err := w.bump(inv.AccountID, LogInvitation, []byte(j.Code)); err != nil {
+	if err := w.bump(inv.AccountID, LogInvitation, []byte(j.Code)); err != nil {
 		return err
 	}
 	return w.connect(account, inv.AccountID, relation{join: j.Proof, invitation: inv.ID}, j.First)

@@ -39,7 +39,7 @@ func becomeChild() {
 	for range posters {
 		go func() {
 			for {
-				batch := make([]*store.Post, 1+rand.N(3)) //nolint:gosec // a test
+				batch := make([]*store.Post, 1+rand.N(3))
 				for i := range batch {
 					batch[i] = anyPost(to)
 				}
@@ -80,7 +80,7 @@ func TestKill(t *testing.T) {
 	to := store.Post{Conversation: pair.ID, Account: anna.Session.AccountID, Device: anna.Session.DeviceID}
 	acknowledged := make(map[string]uint64)
 	for range 4 {
-		runAndKill(t, fmt.Sprint(path, " ", to.Conversation, " ", to.Account, " ", to.Device), 1+rand.N(400), acknowledged) //nolint:gosec // a test
+		runAndKill(t, fmt.Sprint(path, " ", to.Conversation, " ", to.Account, " ", to.Device), 1+rand.N(400), acknowledged)
 		checkStored(t, path, to, acknowledged)
 	}
 }
@@ -88,7 +88,7 @@ func TestKill(t *testing.T) {
 // runAndKill starts a child, kills it after some acknowledgements, and adds all that it gave.
 func runAndKill(t *testing.T, arg string, after int, acknowledged map[string]uint64) {
 	t.Helper()
-	child := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this very test binary
+	child := exec.CommandContext(t.Context(), os.Args[0])
 	child.Env = append(os.Environ(), childOf+"="+arg)
 	child.Stderr = os.Stderr
 	out, err := child.StdoutPipe()
@@ -134,7 +134,7 @@ func checkStored(t *testing.T, path string, to store.Post, acknowledged map[stri
 	}
 	for id, seq := range acknowledged {
 		equal(t, "number of an acknowledged post", stored[id], seq)
-		if rand.N(50) == 0 { //nolint:gosec // a test
+		if rand.N(50) == 0 {
 			p := anyPost(to)
 			p.ID = storetest.Must(proto.ParseID(id))
 			p.Hash = p.ID.Bytes()

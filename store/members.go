@@ -68,7 +68,7 @@ func (w *writeTx) openPair(a, b int64, first *NewCommit) error {
 		return fmt.Errorf("open pair: %w", err)
 	}
 	for _, account := range []int64{a, b} {
-		if _, err := w.bump(account, LogConversation, public); err != nil {
+		if err := w.bump(account, LogConversation, public); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ const (
 // place packs (conversation, seq) into the primary key of messages. A number that no message can have is
 // the last one.
 func place(conversation int64, seq uint64) int64 {
-	return conversation<<seqBits | int64(min(seq, maxSeq)) //nolint:gosec // not above maxSeq
+	return conversation<<seqBits | int64(min(seq, maxSeq))
 }
 
 func seqOf(place int64) uint64 { return uint64(place) & maxSeq } //nolint:gosec // places are positive

@@ -19,7 +19,7 @@ func (s *Store) SetPrivacy(ctx context.Context, account int64, p *pb.Privacy) er
 		if err != nil {
 			return fmt.Errorf("set privacy: %w", err)
 		}
-		_, err = w.bump(account, LogProfile, nil)
+		err = w.bump(account, LogProfile, nil)
 		return err
 	})
 }

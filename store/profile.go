@@ -31,7 +31,7 @@ func (w *writeTx) bumpList(account int64) error { return w.bumpSeen(account, Log
 
 // bumpSeen raises the version of a part of an account that others see, for its own devices and for theirs.
 func (w *writeTx) bumpSeen(account int64, kind int) error {
-	if _, err := w.bump(account, kind, nil); err != nil {
+	if err := w.bump(account, kind, nil); err != nil {
 		return err
 	}
 	var public []byte
@@ -43,7 +43,7 @@ func (w *writeTx) bumpSeen(account int64, kind int) error {
 		return err
 	}
 	for _, peer := range peers {
-		if _, err := w.bump(peer, LogContact, public); err != nil {
+		if err := w.bump(peer, LogContact, public); err != nil {
 			return err
 		}
 	}

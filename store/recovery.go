@@ -44,7 +44,7 @@ func (s *Store) SetRecovery(ctx context.Context, account int64, r *Recovery) err
 		}
 		_, err := w.exec("UPDATE accounts SET recovery_salt = ?, recovery_hash = ?, wrapped_recovery = ? WHERE id = ?", salt, hash, master, account)
 		if err == nil {
-			_, err = w.bump(account, LogProfile, nil)
+			err = w.bump(account, LogProfile, nil)
 		}
 		return wrap("set recovery code", err)
 	})

@@ -85,7 +85,7 @@ func (w *writeTx) endDevice(account, device int64, public proto.ID) error {
 	if _, err := w.exec("DELETE FROM sessions WHERE device_id = ?", device); err != nil {
 		return fmt.Errorf("end sessions: %w", err)
 	}
-	_, err := w.bump(account, LogDevice, public[:])
+	err := w.bump(account, LogDevice, public[:])
 	return err
 }
 

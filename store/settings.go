@@ -33,7 +33,7 @@ func (s *Store) SetSetting(ctx context.Context, account int64, key string, value
 				return err
 			}
 		}
-		_, err = w.bump(account, LogSetting, []byte(key))
+		err = w.bump(account, LogSetting, []byte(key))
 		return err
 	})
 }

@@ -30,8 +30,10 @@ type Member struct {
 
 // Parts of queries over a row m of members. Each is an index seek or two, however many messages there are.
 var (
+	//nolint:gochecknoglobals // a constant that last makes
 	headPlace = last("place", inConversation)
-	unread    = "(" + last("counted", inConversation) + " - " + last("counted", inConversation+upToRead) +
+	//nolint:gochecknoglobals // likewise
+	unread = "(" + last("counted", inConversation) + " - " + last("counted", inConversation+upToRead) +
 		") - (" + last("sender_counted", own) + " - " + last("sender_counted", own+upToRead) + ")"
 )
 
@@ -47,6 +49,7 @@ func last(column, where string) string {
 	return "COALESCE((SELECT x." + column + " FROM messages x WHERE " + where + " ORDER BY x.place DESC LIMIT 1), 0)"
 }
 
+//nolint:gochecknoglobals // likewise
 var stateQuery = "SELECT c.id, c.public_id, c.kind, c.epoch, c.head_commit, c.needs_epoch, " + headPlace +
 	", m.joined_seq, m.read_seq, COALESCE(d.delivered_seq, 0), m.visible_seq, " + unread + `
 	FROM members m JOIN conversations c ON c.id = m.conversation_id

@@ -201,8 +201,7 @@ func wrap(what string, err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
-	var known *proto.Error
-	if errors.As(err, &known) {
+	if _, known := proto.AsError(err); known {
 		return err
 	}
 	return fmt.Errorf("%s: %w", what, err)

@@ -183,7 +183,7 @@ func (c *client) allocate(setters ...stun.Setter) netip.AddrPort {
 		c.t.Fatalf("Allocate: %v", codeOf(answer))
 	}
 	ip, _ := netip.AddrFromSlice(relayed.IP)
-	return netip.AddrPortFrom(ip.Unmap(), uint16(relayed.Port)) //nolint:gosec // a port
+	return netip.AddrPortFrom(ip.Unmap(), uint16(relayed.Port))
 }
 
 // allocateCode tries to allocate and returns the error code, 0 for success.
@@ -222,7 +222,7 @@ func (c *client) sendTo(peer netip.AddrPort, data []byte) {
 func (c *client) sendChannel(number uint16, data []byte) {
 	c.t.Helper()
 	frame := binary.BigEndian.AppendUint16(nil, number)
-	frame = binary.BigEndian.AppendUint16(frame, uint16(len(data))) //nolint:gosec // short
+	frame = binary.BigEndian.AppendUint16(frame, uint16(len(data)))
 	frame = append(frame, data...)
 	for len(frame)%4 != 0 {
 		frame = append(frame, 0)

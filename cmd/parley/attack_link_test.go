@@ -21,14 +21,14 @@ func withLinks(c *peer.Config) { c.NoLinks = false }
 func (v *victim) linkState(state string) peer.LinkEvent {
 	v.t.Helper()
 	e := v.await("link "+state, func(e peer.Event) bool { l, ok := e.(peer.LinkEvent); return ok && l.State == state })
-	return e.(peer.LinkEvent) //nolint:forcetypeassert // just checked
+	return e.(peer.LinkEvent)
 }
 
 // refused waits until a link was closed because the other end did not prove itself, and was not open before.
 func (v *victim) refused() {
 	v.t.Helper()
 	e := v.await("refused link", func(e peer.Event) bool { l, ok := e.(peer.LinkEvent); return ok && l.State != "connecting" })
-	if l := e.(peer.LinkEvent); l.State != "closed" || l.Reason != link.ReasonRefused { //nolint:forcetypeassert // just checked
+	if l := e.(peer.LinkEvent); l.State != "closed" || l.Reason != link.ReasonRefused {
 		v.t.Errorf("the link is %s (%s)", l.State, l.Reason)
 	}
 }

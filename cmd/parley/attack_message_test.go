@@ -50,7 +50,7 @@ func TestAlteredMessage(t *testing.T) {
 			e.Ciphertext, e.CiphertextHash = nil, make([]byte, proto.HashSize)
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(c.name, func(_ *testing.T) {
 			mia.m.toPeer(alterEnvelopes(func(_ *pb.Event, e *pb.Envelope) { c.change(e) }))
 			ben.says(conversation, "altered: "+c.name)
 			mia.reports(c.report)

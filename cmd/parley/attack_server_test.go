@@ -95,7 +95,7 @@ func TestForeignDevice(t *testing.T) {
 	if err := gproto.Unmarshal(own.Signed.GetBody(), list); err != nil {
 		t.Fatal(err)
 	}
-	device := &pb.DeviceKeys{Device: eve.device.Bytes(), SignKey: eve.sign.Public().(ed25519.PublicKey), SealKey: make([]byte, 32), AddedMs: 1} //nolint:forcetypeassert // by definition
+	device := &pb.DeviceKeys{Device: eve.device.Bytes(), SignKey: eve.sign.Public().(ed25519.PublicKey), SealKey: make([]byte, 32), AddedMs: 1}
 	list.Devices = append(list.Devices, device)
 	list.Version++
 	list.Previous = own.Hash[:]
@@ -202,7 +202,7 @@ func TestSlowPeer(t *testing.T) {
 		t.Errorf("%d messages up to %d, want %d up to %d", len(all), all[len(all)-1].Seq, messages+2, last)
 	}
 	for i, m := range all[1 : messages+1] {
-		if m.Text != text || m.Seq != all[0].Seq+uint64(i)+1 { //nolint:gosec // small
+		if m.Text != text || m.Seq != all[0].Seq+uint64(i)+1 {
 			t.Fatalf("message %d is %d bytes at %d", i, len(m.Text), m.Seq)
 		}
 	}

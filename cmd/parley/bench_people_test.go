@@ -105,7 +105,7 @@ func newWriter(ctx context.Context, url, user string) (*writer, error) {
 }
 
 func public(key ed25519.PrivateKey) ed25519.PublicKey {
-	return key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // by its documentation
+	return key.Public().(ed25519.PublicKey)
 }
 
 func (w *writer) post(ctx context.Context, path string, in, out gproto.Message) error {

@@ -160,7 +160,7 @@ func quantile(d []time.Duration, q float64) float64 {
 // now is a monotonic time.
 func now() time.Duration { return time.Since(epoch) }
 
-var epoch = time.Now() //nolint:gochecknoglobals // of the benchmarks only
+var epoch = time.Now()
 
 func ownCPU(b *testing.B) time.Duration {
 	b.Helper()
@@ -197,7 +197,7 @@ func (l load) prepare(ctx context.Context, w *writer) (*driver, error) {
 		if err != nil {
 			return nil, err
 		}
-		frame, err := gproto.Marshal(&pb.Frame{Request: uint64(i + 2), Kind: &pb.Frame_Post{Post: post}}) //nolint:gosec // small
+		frame, err := gproto.Marshal(&pb.Frame{Request: uint64(i + 2), Kind: &pb.Frame_Post{Post: post}})
 		if err != nil {
 			return nil, err
 		}
@@ -262,7 +262,7 @@ func (d *driver) receive() error {
 
 // posted checks an answer: the next one in order, with a higher number for every envelope.
 func (d *driver) posted(request uint64, p *pb.Posted) error {
-	if request != uint64(d.answered+2) || len(p.GetResults()) != d.perPost { //nolint:gosec // small
+	if request != uint64(d.answered+2) || len(p.GetResults()) != d.perPost {
 		return fmt.Errorf("request %d with %d results was answered, want %d with %d", request, len(p.GetResults()), d.answered+2, d.perPost)
 	}
 	for _, r := range p.GetResults() {

@@ -58,7 +58,7 @@ func serve(b *testing.B) *process {
 func (p *process) start() {
 	p.b.Helper()
 	p.admin = freeAddress(p.b)
-	p.cmd = exec.CommandContext(context.Background(), p.file, "serve", "--listen", "127.0.0.1:0", "--data-dir", p.dir, //nolint:gosec // as asked for
+	p.cmd = exec.CommandContext(context.Background(), p.file, "serve", "--listen", "127.0.0.1:0", "--data-dir", p.dir,
 		"--registration", "open", "--admin-listen", p.admin, "--log-level", "warn")
 	p.cmd.Stderr = &p.errs // go test mixes it into the figures otherwise
 	out, err := p.cmd.StdoutPipe()
@@ -176,7 +176,7 @@ func (p *process) profile(name string) (wait func()) {
 	if dir == "" {
 		return func() {}
 	}
-	file, err := os.Create(filepath.Join(dir, name+".pprof")) //nolint:gosec // the caller's choice
+	file, err := os.Create(filepath.Join(dir, name+".pprof"))
 	if err != nil {
 		p.b.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 // commandProcess is one command of the real binary.
 func commandProcess(t *testing.T, tmp string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(context.Background(), built(t), args...) //nolint:gosec // the test's own
+	cmd := exec.CommandContext(context.Background(), built(t), args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	return cmd
 }

@@ -47,7 +47,7 @@ type rogueKey struct {
 // newRogue takes over a closed profile.
 func newRogue(t *testing.T, server, dir string) *rogue {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, "profile.json")) //nolint:gosec // the test's own
+	b, err := os.ReadFile(filepath.Join(dir, "profile.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func (r *rogue) envelope(conversation proto.ID, epoch uint64, key []byte, text s
 	r.counter++
 	h := &pb.Header{
 		Version: proto.Version, Suite: proto.Suite, Conversation: conversation.Bytes(), Epoch: epoch, Id: proto.NewID().Bytes(),
-		Account: r.account.Bytes(), Device: r.device.Bytes(), Counter: r.counter, TimeMs: uint64(time.Now().UnixMilli()), //nolint:gosec // after 1970
+		Account: r.account.Bytes(), Device: r.device.Bytes(), Counter: r.counter, TimeMs: uint64(time.Now().UnixMilli()),
 		Kind: uint32(pb.Kind_KIND_MESSAGE),
 	}
 	for _, c := range change {
@@ -117,7 +117,7 @@ func (r *rogue) envelope(conversation proto.ID, epoch uint64, key []byte, text s
 
 // signer is the rogue as the maker of a commit.
 func (r *rogue) signer() proto.Signer {
-	return proto.Signer{Account: r.account, Device: r.device, Key: r.sign, TimeMS: uint64(time.Now().UnixMilli())} //nolint:gosec // after 1970
+	return proto.Signer{Account: r.account, Device: r.device, Key: r.sign, TimeMS: uint64(time.Now().UnixMilli())}
 }
 
 // rogueSocket is a connection without a program behind it.
@@ -176,7 +176,7 @@ func (s *rogueSocket) ask(f *pb.Frame) *pb.Frame {
 	}
 }
 
-// posts posts one envelope and returns the number it got or why it was refused.
+// posts sends one envelope and returns the number it got or why it was refused.
 func (s *rogueSocket) posts(e *pb.Envelope) (uint64, pb.ErrorCode) {
 	s.t.Helper()
 	results := s.ask(&pb.Frame{Kind: &pb.Frame_Post{Post: &pb.Post{Envelopes: []*pb.Envelope{e}}}}).GetPosted().GetResults()
@@ -232,7 +232,7 @@ func (r *rogue) revoke(user string, device proto.ID) *proto.DeviceList {
 	r.t.Helper()
 	ring, master, grant := r.ringOf(user)
 	list := must(proto.OpenDeviceList(grant.GetDeviceList()))
-	next := proto.NextDeviceList(list, uint64(time.Now().UnixMilli())) //nolint:gosec // after 1970
+	next := proto.NextDeviceList(list, uint64(time.Now().UnixMilli()))
 	next.Devices = nil
 	for _, d := range list.GetDevices() {
 		if proto.ID(d.GetDevice()) != device {

@@ -71,7 +71,7 @@ func start(ts *testscript.TestScript, name string, args ...string) *background {
 	if running(ts)[name] != nil {
 		ts.Fatalf("%s runs already", name)
 	}
-	p := &background{cmd: exec.Command("parley", args...), done: make(chan struct{})} //nolint:gosec,noctx // the test's own program, ended by end or with the script
+	p := &background{cmd: exec.Command("parley", args...), done: make(chan struct{})} //nolint:noctx // the test's own program, ended by end or with the script
 	p.cmd.Dir = ts.MkAbs(".")
 	for _, v := range []string{"PATH", "HOME", "TMPDIR", "PARLEY_PASSWORD_FILE", "PARLEY_LOG_LEVEL", "PARLEY_REGISTRATION", "SSL_CERT_FILE"} {
 		if value := ts.Getenv(v); value != "" {

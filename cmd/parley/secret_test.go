@@ -233,7 +233,7 @@ func TestNothingInClear(t *testing.T) {
 	}
 	stored := false
 	for _, file := range files {
-		b := must(os.ReadFile(file)) //nolint:gosec // the test's own
+		b := must(os.ReadFile(file))
 		noneIn(t, filepath.Base(file), b, secrets)
 		stored = stored || bytes.Contains(b, conversation[:])
 	}
@@ -282,7 +282,7 @@ func TestQuietLogs(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if d := f.GetSignalFrom().GetSignal().GetDescription(); d != nil {
-			for _, line := range strings.Split(d.GetSdp(), "\r\n") {
+			for line := range strings.SplitSeq(d.GetSdp(), "\r\n") {
 				if strings.HasPrefix(line, "a=ice-pwd:") || strings.HasPrefix(line, "a=fingerprint:") {
 					sdp = append(sdp, []byte(line), []byte(line[strings.Index(line, ":")+1:]))
 				}
@@ -367,7 +367,7 @@ func secretsOf(t *testing.T, dir string) map[string][]byte {
 		Keys  []rogueKey `json:"account_keys"`
 		Token string     `json:"session_token"`
 	}
-	if err := json.Unmarshal(must(os.ReadFile(filepath.Join(dir, "profile.json"))), &p); err != nil { //nolint:gosec // the test's own
+	if err := json.Unmarshal(must(os.ReadFile(filepath.Join(dir, "profile.json"))), &p); err != nil {
 		t.Fatal(err)
 	}
 	if len(p.Sign) == 0 || len(p.Seal) == 0 || len(p.Keys) == 0 || p.Token == "" {

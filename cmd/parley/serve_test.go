@@ -68,7 +68,7 @@ func TestSelfSigned(t *testing.T) {
 	if !strings.HasPrefix(url, "https://127.0.0.1:") {
 		t.Fatalf("ready %s", url)
 	}
-	first, err := os.ReadFile(filepath.Join(data, selfSignedCert)) //nolint:gosec // the test's own
+	first, err := os.ReadFile(filepath.Join(data, selfSignedCert))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestSelfSigned(t *testing.T) {
 	if again.Leaf.VerifyHostname("localhost") != nil {
 		t.Error("the certificate does not serve localhost")
 	}
-	if second, err := os.ReadFile(filepath.Join(data, selfSignedCert)); err != nil || string(second) != string(first) { //nolint:gosec // the test's own
+	if second, err := os.ReadFile(filepath.Join(data, selfSignedCert)); err != nil || string(second) != string(first) {
 		t.Errorf("another certificate after a restart: %v", err)
 	}
 }

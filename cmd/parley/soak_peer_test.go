@@ -166,7 +166,7 @@ func newDevice(name, dir string, log io.Writer) *device {
 // start runs the process and returns when it is ready for orders.
 func (d *device) start(t *testing.T) {
 	t.Helper()
-	cmd := exec.CommandContext(context.Background(), os.Args[0]) //nolint:gosec // this very program
+	cmd := exec.CommandContext(context.Background(), os.Args[0])
 	cmd.Env = append(os.Environ(), peerProcessEnv+"="+d.dir)
 	cmd.Stderr = d.log
 	in, err := cmd.StdinPipe()
@@ -200,6 +200,7 @@ func (d *device) start(t *testing.T) {
 
 // read counts what a process shows and hands on what answers orders.
 func (d *device) read(t *testing.T, out io.Reader, reports chan<- report) {
+	t.Helper()
 	defer close(reports)
 	decoder := json.NewDecoder(out)
 	for {

@@ -20,7 +20,7 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "parley")
-	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", path, ".") //nolint:gosec // a fixed command
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", path, ".")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
@@ -57,7 +57,7 @@ func startProcess(t *testing.T, log io.Writer) *serverProcess {
 // start returns when the server serves.
 func (s *serverProcess) start(t *testing.T) {
 	t.Helper()
-	s.cmd = exec.CommandContext(context.Background(), s.path, "serve", "--listen", s.address, "--data-dir", s.data, "--registration", "open", "--log-level", "warn") //nolint:gosec // the test's own
+	s.cmd = exec.CommandContext(context.Background(), s.path, "serve", "--listen", s.address, "--data-dir", s.data, "--registration", "open", "--log-level", "warn")
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

@@ -104,7 +104,7 @@ func (s *sendCmd) late(ctx context.Context, c peer.Peer, m peer.Message, offline
 	if m.State != peer.StateWaiting {
 		return &timeoutError{fmt.Sprintf("%s, but not %s within %s: the server keeps it for them", m.State, s.Wait, s.Timeout)}
 	}
-	why := cmp.Or(offline, error(peer.ErrOffline))
+	why := cmp.Or(offline, peer.ErrOffline)
 	return &timeoutError{fmt.Sprintf("not sent within %s (%v): it stays in the outbox and goes out when the server is reached", s.Timeout, why)}
 }
 

@@ -90,7 +90,7 @@ func (v *victim) gets(text string) peer.Message {
 		m, ok := e.(peer.MessageEvent)
 		return ok && m.Message.Text == text
 	})
-	return e.(peer.MessageEvent).Message //nolint:forcetypeassert // just checked
+	return e.(peer.MessageEvent).Message
 }
 
 // has checks what the peer shows of a conversation.

@@ -50,7 +50,7 @@ type cost struct{ kib, goroutines float64 }
 // heldBy runs this benchmark in a child that holds one kind.
 func heldBy(b *testing.B, kind string) cost {
 	b.Helper()
-	child := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^$", "-test.bench=^BenchmarkIdleMemory$", "-test.benchtime=1x") //nolint:gosec // itself
+	child := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^$", "-test.bench=^BenchmarkIdleMemory$", "-test.benchtime=1x")
 	child.Env = append(os.Environ(), holdEnv+"="+kind)
 	out, err := child.CombinedOutput()
 	if err != nil {
@@ -73,7 +73,7 @@ func hold(b *testing.B, prepare func(b *testing.B) (open func())) {
 	before, goroutines := resident(b), runtime.NumGoroutine()
 	open()
 	each := func(n float64) float64 { return n / (2 * heldPairs) }
-	fmt.Printf("held %f %f\n", each(resident(b)-before), each(float64(runtime.NumGoroutine()-goroutines))) //nolint:forbidigo // to the parent
+	fmt.Printf("held %f %f\n", each(resident(b)-before), each(float64(runtime.NumGoroutine()-goroutines)))
 }
 
 // resident is the process's resident memory in KiB once it has been idle for a while: garbage is collected, stacks have

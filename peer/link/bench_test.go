@@ -162,6 +162,7 @@ func median(d []time.Duration) time.Duration {
 // link takes the proof, one round trip more.
 func BenchmarkOpen(b *testing.B) {
 	run := func(b *testing.B, nets [2]transport.Net, config webrtc.Configuration, one, other func(*Config)) {
+		b.Helper()
 		watch := &stopwatch{}
 		watched := func(change func(*Config)) func(*Config) {
 			return func(c *Config) {

@@ -134,7 +134,7 @@ func TestPoorSignaling(t *testing.T) {
 		t.Run("", func(t *testing.T) {
 			w, a, b := pair(t, nil, nil)
 			var mu sync.Mutex
-			random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a reproducible sequence
+			random := rand.New(rand.NewPCG(seed, 1))
 			held := make(map[*side]*pb.Signal)
 			w.setFilter(func(from, _ *side, sig *pb.Signal) []*pb.Signal {
 				mu.Lock()

@@ -346,7 +346,7 @@ func TestDeniedCandidates(t *testing.T) {
 			w.mu.Unlock()
 			offer := r.offer()
 			u := ufragOf(offer.GetDescription().GetSdp())
-			port := canary.LocalAddr().(*net.UDPAddr).Port //nolint:forcetypeassert // of a UDP socket
+			port := canary.LocalAddr().(*net.UDPAddr).Port
 			sdp, _ := splitCandidates(offer.GetDescription().GetSdp())
 			for _, ip := range []string{"127.0.0.1", "127.0.0.2", "::ffff:127.0.0.1"} {
 				sdp += fmt.Sprintf("a=candidate:1 1 udp 2130706431 %s %d typ host\r\n", ip, port)

@@ -261,7 +261,7 @@ func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peer.db")
 	told := int64(0)
 	for range 8 {
-		cmd := exec.CommandContext(context.Background(), os.Args[0]) //nolint:gosec // this very program
+		cmd := exec.CommandContext(context.Background(), os.Args[0])
 		cmd.Env = append(os.Environ(), writerEnv+"="+path)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
@@ -272,7 +272,7 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for n := 1 + rand.IntN(40); n > 0 && lines.Scan(); n-- { //nolint:gosec // no secrecy needed
+		for n := 1 + rand.IntN(40); n > 0 && lines.Scan(); n-- {
 			if told, err = strconv.ParseInt(lines.Text(), 10, 64); err != nil {
 				t.Fatal(err)
 			}

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"math"
 
+	gproto "google.golang.org/protobuf/proto"
+
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
-	gproto "google.golang.org/protobuf/proto"
 )
 
 // Status is where a message stands on this device.

@@ -3,6 +3,7 @@
 package bus
 
 import (
+	"slices"
 	"sync"
 
 	gproto "google.golang.org/protobuf/proto"
@@ -69,7 +70,7 @@ func (b *Local) Subscribe(account, device proto.ID, sink Sink) func() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.subs[account]
-	b.subs[account] = append(old[:len(old):len(old)], added)
+	b.subs[account] = append(slices.Clip(old), added)
 	return func() { b.remove(account, added) }
 }
 

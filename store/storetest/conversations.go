@@ -181,7 +181,7 @@ func (p *Person) HeaderBy(d *Device, c *Conversation, kind pb.Kind) *pb.Header {
 	d.counters[c.Public]++
 	h := &pb.Header{
 		Version: proto.Version, Suite: proto.Suite, Conversation: c.Public.Bytes(), Epoch: c.Chain.Epoch(), Id: proto.NewID().Bytes(),
-		Account: p.ID.Bytes(), Device: d.ID.Bytes(), Counter: d.counters[c.Public], TimeMs: 1, Kind: uint32(kind), //nolint:gosec // small
+		Account: p.ID.Bytes(), Device: d.ID.Bytes(), Counter: d.counters[c.Public], TimeMs: 1, Kind: uint32(kind),
 	}
 	return h
 }

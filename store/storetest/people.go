@@ -71,6 +71,7 @@ func (d *Device) keys() *pb.DeviceKeys {
 
 // NewPerson makes the keys of an account that is not stored yet.
 func NewPerson(t testing.TB, s *store.Store) *Person {
+	t.Helper()
 	p := &Person{ID: proto.NewID(), Identity: signKey(), Key: sealKey(), Device: NewDevice(), t: t, s: s}
 	p.take(&pb.DeviceList{
 		Suite: proto.Suite, Account: p.ID.Bytes(), Version: 1, IdentityKey: public(p.Identity), Generation: 1,
@@ -191,6 +192,7 @@ func (p *Person) Signer() proto.Signer {
 
 // Lookup finds the keys of stored devices.
 func Lookup(t testing.TB, s *store.Store) proto.Lookup {
+	t.Helper()
 	return func(_, device proto.ID) (ed25519.PublicKey, error) {
 		d, err := s.Device(t.Context(), device)
 		return d.SignKey, err
