@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pion/webrtc/v4"
 	gproto "google.golang.org/protobuf/proto"
 
 	"github.com/parley-chat/parley/peer"
@@ -200,7 +201,7 @@ func TestOldListInLinkProof(t *testing.T) {
 // TestSignalOfAStranger: the server passes on an offer of somebody who is no contact, properly signed. The peer does not answer.
 func TestSignalOfAStranger(t *testing.T) {
 	server := startServer(t, "127.0.0.1:0", t.TempDir())
-	mia, _, conversation := victims(t, server.url, withLinks)
+	mia, ben, conversation := victims(t, server.url, withLinks)
 	eve := stranger(t, server.url, "eve")
 	list := firstList(t, eve)
 	answered := make(chan *pb.SignalTo, 10)
@@ -217,16 +218,16 @@ func TestSignalOfAStranger(t *testing.T) {
 		return []*pb.Frame{f}
 	})
 	id := proto.NewID()
-	sdp := "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=fingerprint:sha-256 " + strings.TrimSuffix(strings.Repeat("AB:", 32), ":") + "\r\n"
 	offer := must(proto.SignDescription(eve.sign, &pb.DescriptionBody{
 		FromAccount: eve.account.Bytes(), FromDevice: eve.device.Bytes(), ToAccount: mia.Account().Bytes(), ToDevice: mia.Device().Bytes(),
 		Link: id.Bytes(), Generation: 1, Type: pb.DescriptionType_DESCRIPTION_TYPE_OFFER,
-	}, sdp))
+	}, realOffer(t)))
 	mia.m.push(&pb.Frame{Kind: &pb.Frame_SignalFrom{SignalFrom: &pb.SignalFrom{
 		Account: eve.account.Bytes(), Device: eve.device.Bytes(),
 		Signal: &pb.Signal{Link: id.Bytes(), Kind: &pb.Signal_Description{Description: offer}},
 	}}})
-	mia.says(conversation, "nothing happened")
+	ben.says(conversation, "nothing happened")
+	mia.gets("nothing happened") // the offer came before it
 	for len(answered) > 0 {
 		if s := <-answered; s.GetSignal().GetDescription() != nil || s.GetSignal().GetCandidate() != nil {
 			t.Errorf("a stranger learns %v", s.GetSignal())
@@ -237,4 +238,22 @@ func TestSignalOfAStranger(t *testing.T) {
 			t.Errorf("a link to a stranger is %s", l.State)
 		}
 	}
+}
+
+// realOffer is a session description that a link could be made from.
+func realOffer(t *testing.T) string {
+	t.Helper()
+	pc, err := webrtc.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pc.GracefulClose(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := pc.CreateDataChannel("control", nil); err != nil {
+		t.Fatal(err)
+	}
+	return must(pc.CreateOffer(nil)).SDP
 }

@@ -209,7 +209,11 @@ func TestBlankedMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	third.open()
-	for _, m := range must(third.History(t.Context(), conversation, peer.HistoryOptions{})) {
+	gone := must(third.History(t.Context(), conversation, peer.HistoryOptions{}))
+	if len(gone) != 2 {
+		t.Errorf("a new device knows of %d messages", len(gone))
+	}
+	for _, m := range gone {
 		if m.State != peer.StateGone || m.Text != "" {
 			t.Errorf("a blanked message is %s, %q", m.State, m.Text)
 		}

@@ -69,6 +69,21 @@ func TestOtherInviter(t *testing.T) {
 	if _, err := peer.Register(t.Context(), peer.Options{Dir: t.TempDir()}, join); err == nil || !strings.Contains(err.Error(), "another person") {
 		t.Errorf("registered with %v", err)
 	}
+	forged := &pb.DeviceList{}
+	if err := gproto.Unmarshal(list.GetBody(), forged); err != nil {
+		t.Fatal(err)
+	}
+	forged.Account = mia.Account().Bytes() // her account with another identity
+	identity, seed, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged.IdentityKey = identity
+	impostor := must(proto.SignDeviceList(seed, forged))
+	onAnswer(m, "GET /api/v1/invitations/"+code, &pb.InvitationInfo{}, func(i *pb.InvitationInfo) { i.DeviceList = impostor })
+	if _, err := peer.Register(t.Context(), peer.Options{Dir: t.TempDir()}, join); err == nil || !strings.Contains(err.Error(), "another person") {
+		t.Errorf("registered with %v", err)
+	}
 	other := must(proto.NewInvitation().Seal(&pb.InvitationSecretPart{Account: list.GetBody()[:16], IdentityKey: make([]byte, 32)}))
 	onAnswer(m, "GET /api/v1/invitations/"+code, &pb.InvitationInfo{}, func(i *pb.InvitationInfo) { i.Sealed = other })
 	if _, err := peer.Register(t.Context(), peer.Options{Dir: t.TempDir()}, join); err == nil || !strings.Contains(err.Error(), "does not open") {
@@ -127,7 +142,9 @@ func TestMalformedServer(t *testing.T) {
 	mia, ben, conversation := victims(t, server.url)
 	want := []string{"hello"}
 	for name, send := range map[string]func(){
-		"huge":   func() { mia.m.raw(websocket.BinaryMessage, make([]byte, proto.MaxFrame+1)) },
+		"huge": func() {
+			mia.m.push(&pb.Frame{Kind: &pb.Frame_Goodbye{Goodbye: &pb.Goodbye{Error: &pb.Error{Message: strings.Repeat("x", proto.MaxFrame)}}}})
+		},
 		"text":   func() { mia.m.raw(websocket.TextMessage, []byte("hello")) },
 		"broken": func() { mia.m.raw(websocket.BinaryMessage, []byte{0xff, 0xff, 0xff}) },
 	} {
