@@ -1,7 +1,7 @@
 import type { Core } from "./core.ts";
 import type { StoredMessage } from "./records.ts";
-import type { OpenConversation, Timeline } from "./types.ts";
-import { messageView, newest } from "./views.ts";
+import type { MessageView, OpenConversation, Timeline } from "./types.ts";
+import { messageView, standsAt, tail } from "./views.ts";
 
 const PAGE = 50;
 
@@ -55,15 +55,27 @@ export class OpenTimeline implements OpenConversation {
     const { core, conversation, since } = this.#cfg;
     const row = core.conversations.get(conversation);
     if (row === undefined) return;
-    const messages = await newest(core, conversation, this.#limit);
-    const grown = messages.length - this.#stored.length;
-    if (grown > 0 && this.#stored.length === this.#limit) this.#limit += grown; // what is in view stays
-    this.#stored = messages;
+    const before = this.#stored[0];
+    let read = await tail(core, conversation, this.#limit);
+    if (before !== undefined && !read.all && !read.messages.some((m) => sameMessage(m, before))) {
+      this.#limit = Math.max(this.#limit, await standsAt(core, before)); // what is in view stays, whatever came
+      read = await tail(core, conversation, this.#limit);
+    }
+    this.#stored = read.messages;
     this.#publish({
       conversation,
-      messages: messages.map((m) => messageView(core, row, m, since)),
-      atStart: messages.length < this.#limit,
+      messages: this.#views(read.messages.map((m) => messageView(core, row, m, since))),
+      atStart: read.all,
       loading: false,
+    });
+  }
+
+  /** What did not change stays the same object, so that it is not drawn again. */
+  #views(messages: MessageView[]): MessageView[] {
+    const known = new Map(this.#timeline.messages.map((m) => [m.key, m]));
+    return messages.map((m) => {
+      const before = known.get(m.key);
+      return before !== undefined && sameView(before, m) ? before : m;
     });
   }
 
@@ -100,4 +112,12 @@ export class OpenTimeline implements OpenConversation {
     this.#listeners.clear();
     this.#cfg.closed(this);
   }
+}
+
+function sameMessage(a: StoredMessage, b: StoredMessage): boolean {
+  return a.id === b.id && a.device === b.device;
+}
+
+function sameView(a: MessageView, b: MessageView): boolean {
+  return (Object.keys(b) as (keyof MessageView)[]).every((field) => a[field] === b[field]);
 }

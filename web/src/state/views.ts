@@ -60,16 +60,37 @@ export function messageView(core: Core, row: StoredConversation, m: StoredMessag
   };
 }
 
-/** The newest messages of a conversation that are shown, at most limit of them, oldest first. */
-export async function newest(core: Core, conversation: string, limit: number): Promise<StoredMessage[]> {
-  const out: StoredMessage[] = [];
+/** The newest message of a conversation that is shown. */
+async function newest(core: Core, conversation: string): Promise<StoredMessage | null> {
   const index = core.db.transaction("messages").store.index("place");
   let cursor = await index.openCursor(IDBKeyRange.bound([conversation, 0], [conversation, END]), "prev");
-  while (cursor !== null && out.length < limit) {
-    if (cursor.value.kind < COUNTS_BELOW) out.push(cursor.value);
-    cursor = await cursor.continue();
-  }
-  return out.reverse();
+  while (cursor !== null && cursor.value.kind >= COUNTS_BELOW) cursor = await cursor.continue();
+  return cursor?.value ?? null;
+}
+
+/**
+ * The newest part of a conversation, oldest first: what is shown of its last `limit` stored messages, and whether those
+ * are all. Reads them in two requests, however many they are.
+ */
+export async function tail(
+  core: Core,
+  conversation: string,
+  limit: number,
+): Promise<{ messages: StoredMessage[]; all: boolean }> {
+  const index = core.db.transaction("messages").store.index("place");
+  const end = [conversation, END] as [string, number];
+  let cursor = await index.openKeyCursor(IDBKeyRange.bound([conversation, 0], end), "prev");
+  if (cursor !== null && limit > 1) cursor = await cursor.advance(limit - 1);
+  const stored = await index.getAll(IDBKeyRange.bound(cursor?.key ?? [conversation, 0], end));
+  return { messages: stored.filter((m) => m.kind < COUNTS_BELOW), all: cursor === null };
+}
+
+/** Where a message stands now, counted from the newest of its conversation; 0 when it is gone. */
+export async function standsAt(core: Core, m: StoredMessage): Promise<number> {
+  const { conversation, device, id } = m;
+  const now = await core.db.get("messages", [conversation, device, id]);
+  if (now === undefined) return 0;
+  return core.db.countFromIndex("messages", "place", IDBKeyRange.bound([conversation, now.place], [conversation, END]));
 }
 
 /** Others' messages behind the own read mark that were not on the screen. */
@@ -92,10 +113,9 @@ export interface RowFacts {
 }
 
 export async function rowFacts(core: Core, row: StoredConversation): Promise<RowFacts> {
-  const [preview] = await newest(core, row.id, 1);
   return {
     unread: await unread(core, row),
-    preview: preview ?? null,
+    preview: await newest(core, row.id),
     waiting: await core.db.countFromIndex("messages", "standing", standingRange(row.id, "waiting")),
   };
 }

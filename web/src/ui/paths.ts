@@ -35,13 +35,15 @@ export interface Explanation {
 }
 
 /** What the popover of the badge says. */
-export function explain(person: Person, link: LinkView, connection: Connection): Explanation {
+export function explain(person: Person, link: LinkView, connection: Connection, hidden: boolean): Explanation {
   const name = person.name;
   switch (link.path) {
     case "direct":
       return { title: m.why_direct_title({ name }), why: m.why_direct(), next: "" };
     case "turn":
-      return { title: m.why_turn_title(), why: m.why_turn(), next: m.why_turn_next() };
+      return hidden
+        ? { title: m.why_turn_title(), why: m.why_turn_hidden(), next: "" }
+        : { title: m.why_turn_title(), why: m.why_turn(), next: m.why_turn_next() };
     case "relay":
       return person.presence === "offline"
         ? { title: m.why_relay_title(), why: m.why_relay_away({ name }), next: "" }
@@ -64,6 +66,6 @@ export function how(link: LinkView): string {
 }
 
 /** Tells whether asking for a direct path now may change something. */
-export function mayTryDirect(person: Person, link: LinkView, connection: Connection): boolean {
-  return link.path !== "direct" && person.presence !== "offline" && connection.kind !== "offline";
+export function mayTryDirect(person: Person, link: LinkView, connection: Connection, hidden: boolean): boolean {
+  return !hidden && link.path !== "direct" && person.presence !== "offline" && connection.kind !== "offline";
 }

@@ -108,5 +108,5 @@ function same(a: Item, b: Item): boolean {
 
 /** A message that did not go its way says so itself, wherever it stands in its group. */
 function needsWord(message: MessageView): boolean {
-  return message.state === "failed" || message.state === "only-here";
+  return message.state === "failed" || message.state === "only-here" || message.replaced === true;
 }

@@ -23,10 +23,10 @@ describe("the path", () => {
   });
 
   it("is explained without a claim that is not known", () => {
-    expect(explain(tom, link("relay"), connected).why).toContain("Tom is away");
-    expect(explain(mia, link("relay"), connected).why).not.toContain("away");
-    expect(explain(mia, link("waiting"), offline).why).toContain("no network");
-    expect(explain(mia, link("waiting"), connected).why).not.toContain("no network");
+    expect(explain(tom, link("relay"), connected, false).why).toContain("Tom is away");
+    expect(explain(mia, link("relay"), connected, false).why).not.toContain("away");
+    expect(explain(mia, link("waiting"), offline, false).why).toContain("no network");
+    expect(explain(mia, link("waiting"), connected, false).why).not.toContain("no network");
   });
 
   it("names protocol and port of an open link only", () => {
@@ -37,10 +37,15 @@ describe("the path", () => {
   });
 
   it("can be tried again when the other one is there", () => {
-    expect(mayTryDirect(mia, link("turn"), connected)).toBe(true);
-    expect(mayTryDirect(mia, link("direct"), connected)).toBe(false);
-    expect(mayTryDirect(tom, link("relay"), connected)).toBe(false);
-    expect(mayTryDirect(mia, link("waiting"), offline)).toBe(false);
+    expect(mayTryDirect(mia, link("turn"), connected, false)).toBe(true);
+    expect(mayTryDirect(mia, link("direct"), connected, false)).toBe(false);
+    expect(mayTryDirect(tom, link("relay"), connected, false)).toBe(false);
+    expect(mayTryDirect(mia, link("waiting"), offline, false)).toBe(false);
+  });
+
+  it("is by choice where this device hides its address", () => {
+    expect(explain(mia, link("turn"), connected, true).why).toContain("because you hide your address");
+    expect(mayTryDirect(mia, link("turn"), connected, true)).toBe(false);
   });
 });
 

@@ -18,6 +18,7 @@ const states: Readonly<Record<Exclude<MessageState, "failed">, () => string>> = 
 
 /** The word beside the mark under a message; "" for one that only came in. */
 export function stateWord(message: MessageView): string {
+  if (message.replaced) return m.state_replaced();
   if (message.state === "failed") return m.state_failed({ reason: failureReason(message.failure) });
   return message.own ? states[message.state]() : "";
 }

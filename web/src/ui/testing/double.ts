@@ -61,6 +61,7 @@ export class DoubleSession implements Session {
         { id: "d1", name: "Firefox on Linux", created: now - 4e9, lastUsed: now, current: true },
       ],
       inviteDismissed: false,
+      hideAddress: false,
     };
   }
 
@@ -228,6 +229,10 @@ export class DoubleSession implements Session {
   }
 
   active(): void {}
+
+  async hideAddress(on: boolean): Promise<void> {
+    this.set({ hideAddress: on });
+  }
 
   #replace(old: MessageView, change: Partial<MessageView>): void {
     this.messages[old.conversation] =

@@ -179,6 +179,7 @@ function english(): Record<string, MessageView[]> {
       { text: "", ago: 36, more: { ...relay, state: "sealed" } },
       { text: "", ago: 35, more: { ...relay, state: "gone" } },
       { own: true, text: "Is the printer still at the library?", ago: 20, more: { ...turn, state: "only-here" } },
+      { text: "It is, until five.", ago: 18, more: { ...turn, replaced: true } },
     ]),
     tom: conversation("tom", 21, [
       { text: "I am on the night train, back on Thursday.", ago: 1500, more: relay },
@@ -286,7 +287,7 @@ export function sample(language: "en" | "zh"): Sample {
   const rows = [
     row("mia", link("direct", 12), messages["mia"] ?? [], { readSeq: language === "zh" ? 107 : 507, unread: 2 }),
     row("tom", link("relay"), messages["tom"] ?? [], { waiting: 2 }),
-    row("ben", link("turn", 38), messages["ben"] ?? [], { typing: true }),
+    row("ben", link("turn", 38), messages["ben"] ?? [], { typing: true, missing: ["ben"] }),
     row("omar", link("direct", 21), messages["omar"] ?? [], { draft: say.draft }),
     row("ning", link("relay"), messages["ning"] ?? [], { unread: 1, readSeq: 40 }),
     row("lena", link("relay"), messages["lena"] ?? [], { time: Date.now() - 6 * day }),
