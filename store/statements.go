@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"sync"
 )
@@ -60,18 +59,9 @@ func (r *reader) QueryRowContext(ctx context.Context, query string, args ...any)
 	return r.db.QueryRowContext(ctx, query, args...)
 }
 
-// Close closes statements and connections.
+// Close closes the connections and what is prepared on them.
 func (r *reader) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return errors.Join(closeAll(r.prepared), r.db.Close())
-}
-
-func closeAll(statements map[string]*sql.Stmt) (err error) {
-	for _, s := range statements {
-		err = errors.Join(err, s.Close())
-	}
-	return err
+	return r.db.Close() //nolint:wrapcheck // callers name the operation
 }
 
 // statement is a statement's prepared form for the transaction that is being written.

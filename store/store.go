@@ -137,7 +137,7 @@ func (s *Store) Close() error {
 		close(s.queue)
 		s.closing.Unlock()
 		s.done.Wait()
-		err = errors.Join(s.read.Close(), closeAll(s.prepared), s.db.Close(), s.lock.Close())
+		err = errors.Join(s.read.Close(), s.db.Close(), s.lock.Close())
 	})
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/pressly/goose/v3"
@@ -65,6 +66,9 @@ func found(op string, err error) error {
 type Store struct {
 	db     *sql.DB
 	closed atomic.Bool
+
+	mu       sync.Mutex
+	prepared map[string]*sql.Stmt // on db, by their text; they end with it
 }
 
 // Open opens or creates the database at path (mode 0600) and brings its schema up to date. It fails
@@ -88,7 +92,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := migrate(ctx, db); err != nil {
 		return nil, errors.Join(fmt.Errorf("profile database %s: %w", path, err), db.Close())
 	}
-	return &Store{db: db}, nil
+	return &Store{db: db, prepared: make(map[string]*sql.Stmt)}, nil
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {
@@ -122,8 +126,11 @@ func (s *Store) Close() error {
 
 // Tx is one transaction. It must not be used after the function it was passed to returned.
 type Tx struct {
+	s   *Store
 	ctx context.Context //nolint:containedctx // lives exactly as long as Update's call
 	tx  *sql.Tx
+
+	statements map[string]*sql.Stmt // of tx, by their text
 }
 
 // Update runs fn in a transaction: all of it is durable when Update returns nil, none of it otherwise. Errors of fn come
@@ -142,7 +149,8 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 			_ = tx.Rollback()
 		}
 	}()
-	err = fn(&Tx{ctx: ctx, tx: tx})
+	t := &Tx{s: s, ctx: ctx, tx: tx}
+	err = fn(t)
 	done = true
 	if err != nil {
 		if undo := tx.Rollback(); undo != nil && !errors.Is(undo, sql.ErrTxDone) {
@@ -150,17 +158,29 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 		}
 		return err
 	}
-	return failed("commit", tx.Commit())
+	if err := tx.Commit(); err != nil {
+		return failed("commit", err)
+	}
+	t.keep()
+	return nil
+}
+
+func (t *Tx) run(query string, args ...any) (sql.Result, error) {
+	statement, err := t.statement(query)
+	if err != nil {
+		return nil, err
+	}
+	return statement.ExecContext(t.ctx, args...) //nolint:wrapcheck // callers name the operation
 }
 
 func (t *Tx) exec(op, query string, args ...any) error {
-	_, err := t.tx.ExecContext(t.ctx, query, args...)
+	_, err := t.run(query, args...)
 	return failed(op, err)
 }
 
 // changed runs a statement and says whether it changed a row.
 func (t *Tx) changed(op, query string, args ...any) (bool, error) {
-	res, err := t.tx.ExecContext(t.ctx, query, args...)
+	res, err := t.run(query, args...)
 	if err != nil {
 		return false, failed(op, err)
 	}
@@ -169,7 +189,10 @@ func (t *Tx) changed(op, query string, args ...any) (bool, error) {
 }
 
 func (t *Tx) row(query string, args ...any) *sql.Row {
-	return t.tx.QueryRowContext(t.ctx, query, args...)
+	if statement, err := t.statement(query); err == nil {
+		return statement.QueryRowContext(t.ctx, args...)
+	}
+	return t.tx.QueryRowContext(t.ctx, query, args...) // says why it cannot be prepared
 }
 
 // Get reads a value of the small key-value table; a missing key gives nil.
@@ -192,7 +215,11 @@ type scanner interface{ Scan(dest ...any) error }
 
 // queryAll runs a query and scans each row with scan.
 func queryAll[T any](t *Tx, op string, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := t.tx.QueryContext(t.ctx, query, args...)
+	statement, err := t.statement(query)
+	if err != nil {
+		return nil, failed(op, err)
+	}
+	rows, err := statement.QueryContext(t.ctx, args...)
 	if err != nil {
 		return nil, failed(op, err)
 	}

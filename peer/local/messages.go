@@ -159,7 +159,7 @@ func (t *Tx) SaveMessage(m *Message) error {
 			kind = ?, counter = ?, epoch = ?, time_ms = ?, hash = ?, content = ?, envelope = ?, path = ?, status = ?, acked = ?, altered = ?,
 			timed = ?, failure = ? WHERE arrival = ?`, append(values, m.Arrival)...)
 	}
-	res, err := t.tx.ExecContext(t.ctx, `INSERT INTO messages (place, conversation, seq, after_seq, device, id, account, kind, counter, epoch,
+	res, err := t.run(`INSERT INTO messages (place, conversation, seq, after_seq, device, id, account, kind, counter, epoch,
 		time_ms, hash, content, envelope, path, status, acked, altered, timed, failure)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 	if err != nil {
