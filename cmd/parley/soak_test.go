@@ -30,7 +30,7 @@ type soakPlan struct {
 
 func planOf(t *testing.T) soakPlan {
 	t.Helper()
-	p := soakPlan{seed: uint64(time.Now().UnixNano()), messages: 300, perSecond: 60, largest: 60, calm: 1200 * time.Millisecond} //nolint:gosec // any number will do
+	p := soakPlan{seed: uint64(time.Now().UnixNano()), messages: 240, perSecond: 60, largest: 60, calm: 1200 * time.Millisecond} //nolint:gosec // any number will do
 	number := func(name string) (n uint64) {
 		if text := os.Getenv(name); text != "" {
 			var err error
@@ -69,6 +69,7 @@ func TestNeverLost(t *testing.T) {
 	p := planOf(t)
 	t.Logf("seed %d (PARLEY_SOAK_SEED), %d messages", p.seed, p.messages)
 	s := newSoak(t, p)
+	s.meet(t)
 	ctx, calm := context.WithCancel(t.Context())
 	var troubles, senders sync.WaitGroup
 	troubles.Go(func() { s.breakThings(ctx, t) })
@@ -118,6 +119,23 @@ func newSoak(t *testing.T, p soakPlan) *soak {
 		s.devices = append(s.devices, d)
 	}
 	return s
+}
+
+// meet waits until mia has links to both other devices, so that both paths are used from the start.
+func (s *soak) meet(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for _, d := range s.devices {
+		for d.linked() == 0 {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has no link", d.name)
+			}
+			s.devices[0].tell(order{Links: &s.conversation})
+			<-tick.C
+		}
+	}
 }
 
 // write sends a device's share of the messages. One that was not accepted, because the process was killed, is sent again
