@@ -53,14 +53,19 @@ func (c *connection) reason(err error, read <-chan error) error {
 	default:
 		return err
 	}
-	switch met := <-read; {
-	case websocket.IsCloseError(met, closeSuperseded):
-		return ErrSuperseded
-	case websocket.IsCloseError(met, closeRefused):
-		return fmt.Errorf("%w: %w", ErrSignedOut, met)
-	case websocket.IsCloseError(met, closeSignedOut): // a new session may be had by signing
-		return fmt.Errorf("%w: %w", ErrOffline, met)
-	case met != nil && (err == nil || errors.Is(err, ErrOffline)):
+	met := <-read
+	var closed *websocket.CloseError
+	if errors.As(met, &closed) {
+		switch closed.Code {
+		case closeSuperseded:
+			return ErrSuperseded
+		case closeRefused:
+			return fmt.Errorf("%w: %w", ErrSignedOut, met)
+		case closeSignedOut: // a new session may be had by signing
+			return fmt.Errorf("%w: %w", ErrOffline, met)
+		}
+	}
+	if met != nil && errors.Is(err, ErrOffline) {
 		return fmt.Errorf("%w: %w", ErrOffline, met)
 	}
 	return err

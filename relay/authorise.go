@@ -27,7 +27,8 @@ type access struct {
 func newAccess(c *store.Conversation) (*access, error) {
 	chain, err := proto.RestoreChain(c.Chain)
 	if err != nil {
-		return nil, fmt.Errorf("authorise: %w", err)
+		// Not wrapped: what is damaged here is no fault of who asks, who would take its code for a refusal for good.
+		return nil, fmt.Errorf("authorise: conversation as stored: %v", err) //nolint:errorlint // on purpose
 	}
 	return &access{Conversation: c, chain: chain, members: accounts(chain.Members())}, nil
 }

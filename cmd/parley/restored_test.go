@@ -217,6 +217,7 @@ func TestRestoredBeforeContact(t *testing.T) {
 // TestVanishedSender is somebody who wrote over a link while the server was down, and never came back: whoever has the message
 // gives it to the server for them.
 func TestVanishedSender(t *testing.T) {
+	t.Parallel() // it mostly waits
 	r := startRewound(t)
 	mia, ben, _, _ := pair(t, r.url)
 	conversation := proto.PairID(mia.Account(), ben.Account())

@@ -94,7 +94,7 @@ func (s *soak) summary(t *testing.T) {
 		t.Logf("%d × %s", s.counts[what], what)
 	}
 	for i, list := range lists {
-		t.Logf("%s: %s; %d links opened", s.devices[i].name, states(list), s.devices[i].links)
+		t.Logf("%s: %s; %d links opened", s.devices[i].name, states(list), s.devices[i].linked())
 	}
 }
 

@@ -29,6 +29,7 @@ const peerProcessEnv = "PARLEY_TEST_PEER"
 type order struct {
 	Send    *peer.Draft `json:",omitempty"`
 	List    *proto.ID   `json:",omitempty"` // a conversation
+	Links   *proto.ID   `json:",omitempty"` // open those of a conversation
 	Cut     bool        `json:",omitempty"` // close all links
 	Network bool        `json:",omitempty"` // the network changed
 }
@@ -132,6 +133,8 @@ func carryOut(ctx context.Context, c *peer.Client, o order, tell func(report)) e
 		}
 		tell(r)
 		return err
+	case o.Links != nil:
+		go func() { _ = c.OpenLinks(ctx, *o.Links) }() // LinkEvents say how it went
 	case o.Cut:
 		c.CloseLinks()
 	case o.Network:
@@ -244,6 +247,13 @@ func (d *device) kill() {
 	for range reports { // what it said last
 	}
 	_ = cmd.Wait() // killed: that is what it says
+}
+
+// linked is how many links have opened so far.
+func (d *device) linked() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.links
 }
 
 func (d *device) signal(s syscall.Signal) {

@@ -30,7 +30,7 @@ type soakPlan struct {
 
 func planOf(t *testing.T) soakPlan {
 	t.Helper()
-	p := soakPlan{seed: uint64(time.Now().UnixNano()), messages: 300, perSecond: 60, largest: 60, calm: 1200 * time.Millisecond}
+	p := soakPlan{seed: uint64(time.Now().UnixNano()), messages: 240, perSecond: 60, largest: 60, calm: 1200 * time.Millisecond} //nolint:gosec // any number will do
 	number := func(name string) (n uint64) {
 		if text := os.Getenv(name); text != "" {
 			var err error
@@ -41,7 +41,7 @@ func planOf(t *testing.T) soakPlan {
 		return n
 	}
 	if n := number("PARLEY_SOAK"); n > 0 {
-		p.messages, p.perSecond, p.largest, p.calm = int(n), 80, 200, 3*time.Second
+		p.messages, p.perSecond, p.largest, p.calm = int(n), 80, 200, 3*time.Second //nolint:gosec // small
 	}
 	if n := number("PARLEY_SOAK_SEED"); n > 0 {
 		p.seed = n
@@ -69,6 +69,7 @@ func TestNeverLost(t *testing.T) {
 	p := planOf(t)
 	t.Logf("seed %d (PARLEY_SOAK_SEED), %d messages", p.seed, p.messages)
 	s := newSoak(t, p)
+	s.meet(t)
 	ctx, calm := context.WithCancel(t.Context())
 	var troubles, senders sync.WaitGroup
 	troubles.Go(func() { s.breakThings(ctx, t) })
@@ -120,11 +121,27 @@ func newSoak(t *testing.T, p soakPlan) *soak {
 	return s
 }
 
+// meet waits until mia has links to both other devices, so that both paths are used from the start.
+func (s *soak) meet(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for _, d := range s.devices {
+		for d.linked() == 0 {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has no link", d.name)
+			}
+			s.devices[0].tell(order{Links: &s.conversation})
+			<-tick.C
+		}
+	}
+}
+
 // write sends a device's share of the messages. One that was not accepted, because the process was killed, is sent again
 // with the same id when that is back.
 func (s *soak) write(t *testing.T, device int, limit *rate.Limiter) {
-	t.Helper()
-	random := rand.New(rand.NewPCG(s.seed, uint64(device)+1))
+	random := rand.New(rand.NewPCG(s.seed, uint64(device)+1)) //nolint:gosec // reproducible on purpose
 	d := s.devices[device]
 	for n := device; n < s.messages && !t.Failed(); n += len(s.devices) {
 		if err := limit.Wait(t.Context()); err != nil {
@@ -175,8 +192,7 @@ func (s *soak) text(random *rand.Rand, n int) string {
 
 // breakThings kills, stops and cuts at random until ctx ends; then everything runs.
 func (s *soak) breakThings(ctx context.Context, t *testing.T) {
-	t.Helper()
-	random := rand.New(rand.NewPCG(s.seed, 0))
+	random := rand.New(rand.NewPCG(s.seed, 0)) //nolint:gosec // reproducible on purpose
 	for {
 		pause := time.NewTimer(s.calm/2 + time.Duration(random.Int64N(int64(s.calm))))
 		select {
