@@ -54,8 +54,7 @@ func (c *connection) reason(err error, read <-chan error) error {
 		return err
 	}
 	met := <-read
-	var closed *websocket.CloseError
-	if errors.As(met, &closed) {
+	if closed, ok := errors.AsType[*websocket.CloseError](met); ok {
 		switch closed.Code {
 		case closeSuperseded:
 			return ErrSuperseded

@@ -94,6 +94,7 @@ func checkPasswordVector(t *testing.T, v *vectors) {
 }
 
 func checkAccounts(t *testing.T, v *vectors) {
+	t.Helper()
 	a, alice := v.Accounts, v.People[0]
 	lists := make([]*DeviceList, 0, len(a.DeviceLists))
 	for _, c := range a.DeviceLists {

@@ -30,7 +30,7 @@ type soakPlan struct {
 
 func planOf(t *testing.T) soakPlan {
 	t.Helper()
-	p := soakPlan{seed: uint64(time.Now().UnixNano()), messages: 240, perSecond: 60, largest: 60, calm: 1200 * time.Millisecond} //nolint:gosec // any number will do
+	p := soakPlan{seed: uint64(time.Now().UnixNano()), messages: 240, perSecond: 60, largest: 60, calm: 1200 * time.Millisecond}
 	number := func(name string) (n uint64) {
 		if text := os.Getenv(name); text != "" {
 			var err error
@@ -41,7 +41,7 @@ func planOf(t *testing.T) soakPlan {
 		return n
 	}
 	if n := number("PARLEY_SOAK"); n > 0 {
-		p.messages, p.perSecond, p.largest, p.calm = int(n), 80, 200, 3*time.Second //nolint:gosec // small
+		p.messages, p.perSecond, p.largest, p.calm = int(n), 80, 200, 3*time.Second
 	}
 	if n := number("PARLEY_SOAK_SEED"); n > 0 {
 		p.seed = n
@@ -141,7 +141,8 @@ func (s *soak) meet(t *testing.T) {
 // write sends a device's share of the messages. One that was not accepted, because the process was killed, is sent again
 // with the same id when that is back.
 func (s *soak) write(t *testing.T, device int, limit *rate.Limiter) {
-	random := rand.New(rand.NewPCG(s.seed, uint64(device)+1)) //nolint:gosec // reproducible on purpose
+	t.Helper()
+	random := rand.New(rand.NewPCG(s.seed, uint64(device)+1))
 	d := s.devices[device]
 	for n := device; n < s.messages && !t.Failed(); n += len(s.devices) {
 		if err := limit.Wait(t.Context()); err != nil {
@@ -192,7 +193,8 @@ func (s *soak) text(random *rand.Rand, n int) string {
 
 // breakThings kills, stops and cuts at random until ctx ends; then everything runs.
 func (s *soak) breakThings(ctx context.Context, t *testing.T) {
-	random := rand.New(rand.NewPCG(s.seed, 0)) //nolint:gosec // reproducible on purpose
+	t.Helper()
+	random := rand.New(rand.NewPCG(s.seed, 0))
 	for {
 		pause := time.NewTimer(s.calm/2 + time.Duration(random.Int64N(int64(s.calm))))
 		select {
