@@ -288,7 +288,8 @@ func ChangePassword(ctx context.Context, opts Options, p *Profile, user, oldPass
 }
 
 // Logout ends this device at the server and deletes everything it kept. When the server cannot be
-// reached nothing is deleted, unless force is set.
+// reached nothing is deleted, unless force is set. A process that has the profile open hears from the server that it is
+// signed out; if it does not let go of the profile within some seconds, nothing is deleted either (ErrProfileBusy).
 func Logout(ctx context.Context, opts Options, p *Profile, force bool) error {
 	r, err := newRest(p.Server(), opts.httpClient(), p.keys.Token)
 	if err != nil {
@@ -301,8 +302,14 @@ func Logout(ctx context.Context, opts Options, p *Profile, force bool) error {
 			return err
 		}
 	}
-	return p.remove()
+	lock, err := waitForProfile(ctx, p.dir, logoutPatience)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.remove(), lock.release())
 }
+
+const logoutPatience = 10 * time.Second
 
 // renewSession opens a new session by the device's signature.
 func renewSession(ctx context.Context, r *rest, p *Profile) (string, error) {

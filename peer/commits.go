@@ -107,6 +107,15 @@ func (r *room) epochKey() ([]byte, error) {
 	return key, nil
 }
 
+// lacksKey says whether this account is a member, and this device without the key of the epoch in force.
+func (r *room) lacksKey() (bool, error) {
+	_, err := r.epochKey()
+	if errors.Is(err, ErrNotReady) {
+		return r.isMember(r.c.Account()), nil
+	}
+	return false, err
+}
+
 // signer is this device as the signer of a commit.
 func (c *Client) signer() proto.Signer {
 	return proto.Signer{Account: c.Account(), Device: c.Device(), Key: c.profile.signKey(), TimeMS: nowMS()}

@@ -2,9 +2,13 @@ package peer
 
 import "sync"
 
-// eventQueue is how many events a subscriber may leave unread. What is beyond that is dropped with all that waits, and a
-// MissedEvent says how many there were.
-const eventQueue = 4096
+const (
+	// eventQueue is how many events a subscriber may leave unread. What is beyond that is dropped with all that waits, and a
+	// MissedEvent says how many there were.
+	eventQueue = 1024
+	// backlogBytes bounds the texts in the backlog likewise: perhaps nobody ever subscribes.
+	backlogBytes = 4 << 20
+)
 
 // Subscription delivers events in the order in which they became true. Cancel it when done.
 type Subscription struct {
@@ -21,7 +25,8 @@ type hub struct {
 	subs       map[chan Event]struct{}
 	closed     bool
 	connection *ConnectionEvent // the last one: new subscribers begin with it
-	backlog    chan Event       // what nobody subscribed to yet, for the first who does
+	backlog    chan Event       // what nobody subscribed to yet, for the first who does …
+	bytes      int              // … and the size of its texts
 	taken      bool             // somebody did
 }
 
@@ -93,21 +98,41 @@ func (h *hub) emit(events ...Event) {
 			deliver(ch, e)
 		}
 		if !h.taken {
-			if h.backlog == nil {
-				h.backlog = make(chan Event, eventQueue)
-			}
-			deliver(h.backlog, e)
+			h.keep(e)
 		}
 	}
+}
+
+// keep adds to the backlog.
+func (h *hub) keep(e Event) {
+	if h.backlog == nil {
+		h.backlog = make(chan Event, eventQueue)
+	}
+	switch e := e.(type) {
+	case MessageEvent:
+		h.bytes += len(e.Text)
+	case StateEvent:
+		h.bytes += len(e.Text)
+	}
+	if h.bytes > backlogBytes {
+		h.bytes = 0
+		collapse(h.backlog)
+		return
+	}
+	deliver(h.backlog, e)
 }
 
 // deliver puts an event into a channel that only the hub writes to.
 func deliver(ch chan Event, e Event) {
 	select {
 	case ch <- e:
-		return
 	default:
+		collapse(ch)
 	}
+}
+
+// collapse drops all that waits in a channel, and an event that was to follow it.
+func collapse(ch chan Event) {
 	missed := 1
 	for {
 		select {

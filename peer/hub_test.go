@@ -1,6 +1,9 @@
 package peer
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // take reads what is in a subscription now.
 func take(s *Subscription) (events []Event) {
@@ -79,4 +82,27 @@ func TestHubSlowSubscriber(t *testing.T) {
 		t.Errorf("%d of %d events are accounted for", accounted, total)
 	}
 	h.close()
+}
+
+// TestHubLargeBacklog keeps few of many large messages for a subscriber who may never come.
+func TestHubLargeBacklog(t *testing.T) {
+	var h hub
+	large := MessageEvent{Message{Text: strings.Repeat("x", 64<<10)}}
+	const total = 500
+	for range total {
+		h.emit(large)
+	}
+	accounted, bytes := 0, 0
+	for _, e := range take(h.subscribe()) {
+		switch e := e.(type) {
+		case MissedEvent:
+			accounted += e.Count
+		case MessageEvent:
+			accounted++
+			bytes += len(e.Text)
+		}
+	}
+	if accounted != total || bytes > backlogBytes {
+		t.Errorf("%d of %d events are accounted for, with %d bytes", accounted, total, bytes)
+	}
 }

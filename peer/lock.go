@@ -1,10 +1,12 @@
 package peer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // ErrProfileBusy says that another process has the profile open.
@@ -28,6 +30,27 @@ func lockProfile(dir string) (*profileLock, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	return &profileLock{file: file}, nil
+}
+
+// waitForProfile takes the lock as soon as whoever has it lets it go; after patience it returns ErrProfileBusy.
+func waitForProfile(ctx context.Context, dir string, patience time.Duration) (*profileLock, error) {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(connectPause)
+	defer tick.Stop()
+	for {
+		lock, err := lockProfile(dir)
+		if !errors.Is(err, ErrProfileBusy) {
+			return lock, err
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return nil, err
+		case <-ctx.Done():
+			return nil, ctx.Err() //nolint:wrapcheck // the caller's own
+		}
+	}
 }
 
 func (l *profileLock) release() error { return l.file.Close() } // closing the descriptor unlocks

@@ -271,3 +271,40 @@ func TestHints(t *testing.T) {
 		}
 	}
 }
+
+// TestCompare fetches what may be behind, what a restored server may have lost, and where a key has to be asked for; nothing else.
+func TestCompare(t *testing.T) {
+	for name, test := range map[string]struct {
+		head, delivered uint64
+		change          func(*room) error
+		fetched         bool
+	}{
+		"in step":               {head: 1, delivered: 1},
+		"behind":                {head: 2, delivered: 1, fetched: true},
+		"server lost the end":   {head: 0, fetched: true},
+		"server lost a cursor":  {head: 1, delivered: 0, fetched: true},
+		"read again, and began": {head: 1, delivered: 1, fetched: true, change: func(r *room) error { r.row.Rereading = true; return r.save() }},
+		"without its key": {head: 1, delivered: 1, fetched: true, change: func(r *room) error {
+			return r.SaveEpochKey(r.row.ID, 1, make([]byte, proto.KeySize))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mia, ben, l := couple(t)
+			if test.change != nil {
+				mia.in(t, l.id, test.change)
+			}
+			cu := newCatchUp(mia.Client, nil)
+			mia.catching = cu
+			err := mia.noteState(t.Context(), &pb.ConversationState{
+				Conversation: l.id.Bytes(), Kind: pb.ConversationKind_CONVERSATION_KIND_PAIR, HeadSeq: test.head, DeliveredSeq: test.delivered,
+				Members: []*pb.MemberState{{Account: ben.Account().Bytes(), DeliveredSeq: 1}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if inStep := cu.announced(l.id, 0); inStep == test.fetched || (len(cu.due) == 1) != test.fetched {
+				t.Errorf("in step %v, to be fetched %v", inStep, cu.due)
+			}
+		})
+	}
+}

@@ -107,11 +107,11 @@ func (cu *catchUp) askKey(ctx context.Context, id proto.ID) error {
 	err := cu.c.update(ctx, func(w *work) error {
 		r, err := w.room(id)
 		if err != nil {
-			return err
+			return unlessNotFound(err)
 		}
-		if _, err = r.epochKey(); errors.Is(err, ErrNotReady) && r.isMember(w.c.Account()) {
+		deaf, err := r.lacksKey()
+		if deaf {
 			request = &pb.GrantRequest{Conversation: id.Bytes(), Epoch: r.chain.Epoch()}
-			return nil
 		}
 		return err
 	})
@@ -119,9 +119,11 @@ func (cu *catchUp) askKey(ctx context.Context, id proto.ID) error {
 		return err
 	}
 	cu.again(id, askAgain)
-	return cu.conn.post(&pb.Frame{Kind: &pb.Frame_GrantRequest{GrantRequest: request}}, func(err error) {
-		cu.c.logger.Debug("ask for a grant", "error", err)
-	})
+	failed := func(err error) { cu.c.logger.Debug("ask for a key", "error", err) }
+	if err := cu.conn.post(&pb.Frame{Kind: &pb.Frame_GrantRequest{GrantRequest: request}}, failed); err != nil {
+		failed(err)
+	}
+	return nil
 }
 
 // push handles what the server sends of its own accord.
@@ -211,13 +213,19 @@ func (c *Client) noteState(ctx context.Context, state *pb.ConversationState) err
 	if err != nil {
 		return fmt.Errorf("conversation state: %w", err)
 	}
-	var row *local.Conversation
+	var (
+		row  *local.Conversation
+		deaf bool // without the key of the epoch in force
+	)
 	err = c.update(ctx, func(w *work) error {
 		r, err := w.roomOrNew(id)
 		if err != nil {
 			return err
 		}
 		row = r.row
+		if deaf, err = r.lacksKey(); err != nil {
+			return err
+		}
 		if r.row.Kind == 0 {
 			r.row.Kind = state.GetKind()
 		}
@@ -239,20 +247,20 @@ func (c *Client) noteState(ctx context.Context, state *pb.ConversationState) err
 		return err
 	}
 	cu.knows(id, toldMarks{delivered: state.GetDeliveredSeq(), read: state.GetReadSeq()})
-	cu.compare(id, row, state)
+	cu.compare(id, row, deaf, state)
 	return nil
 }
 
-// compare decides whether a conversation has to be fetched. A relay that has no more than this device, and knows that this
+// compare decides whether a conversation has to be fetched, or its key asked for. A relay that has no more than this device, and knows that this
 // device has it, still has all that it had when it was told so: it was not restored from an older copy meanwhile.
-func (cu *catchUp) compare(id proto.ID, row *local.Conversation, state *pb.ConversationState) {
+func (cu *catchUp) compare(id proto.ID, row *local.Conversation, deaf bool, state *pb.ConversationState) {
 	head := state.GetHeadSeq()
-	if !row.Rereading && row.ThroughSeq == head && state.GetDeliveredSeq() >= head && cu.arrived(id, head) {
+	if !deaf && !row.Rereading && row.ThroughSeq == head && state.GetDeliveredSeq() >= head && cu.arrived(id, head) {
 		cu.cursorMoved(id) // what was read here may have to be told
 		cu.c.kick()
 		return
 	}
-	if cu.announced(id, head) && row.ThroughSeq >= head {
+	if !deaf && cu.announced(id, head) && row.ThroughSeq >= head {
 		return // it is in step, and this is old news
 	}
 	cu.behind(id, head)

@@ -20,6 +20,7 @@ type WireEvent struct {
 	State        string     `json:"state,omitempty"`
 	Delivered    uint64     `json:"delivered,omitempty"`
 	Read         uint64     `json:"read,omitempty"`
+	Altered      bool       `json:"altered,omitempty"` // the direct copy said something else
 	Error        string     `json:"error,omitempty"`
 }
 
@@ -27,7 +28,7 @@ type WireEvent struct {
 func (m Message) Wire(kind string) WireEvent {
 	return WireEvent{
 		Type: kind, ID: m.ID.String(), Conversation: m.Conversation.String(), From: m.From, FromID: m.FromID.String(), Text: m.Text,
-		Time: &m.Time, Seq: m.Seq, Path: m.Path, State: string(m.State), Error: m.Failure,
+		Time: &m.Time, Seq: m.Seq, Path: m.Path, State: string(m.State), Altered: m.Altered, Error: m.Failure,
 	}
 }
 

@@ -245,3 +245,25 @@ func TestStartTogether(t *testing.T) {
 		t.Errorf("history has %d lines, want 4:\n%s", got, out.String())
 	}
 }
+
+// TestLogoutWhileListening signs a device out whose profile another process has open: that one ends, and nothing of the device
+// is left.
+func TestLogoutWhileListening(t *testing.T) {
+	server := startServer(t, "127.0.0.1:0", t.TempDir())
+	_, miaDir, _ := closedPair(t, server.url)
+	tmp := t.TempDir()
+	l := startListening(t, tmp, miaDir)
+	l.until(t, "ready", "")
+	if out, err := commandProcess(t, tmp, "logout", "--profile", miaDir).CombinedOutput(); err != nil {
+		t.Fatalf("logout: %v: %s", err, out)
+	}
+	for range l.events { // until it has ended
+	}
+	if err := l.cmd.Wait(); l.cmd.ProcessState.ExitCode() != exitRefused {
+		t.Errorf("listen ended with %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(miaDir, "*"))
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "lock" {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}

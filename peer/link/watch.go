@@ -16,21 +16,30 @@ const sleepGap = 10 * time.Second
 // networkWatch notices changes of this machine's addresses, and sleep. One goroutine owns it.
 type networkWatch struct {
 	net       transport.Net
+	clock     func() (wall time.Time, awake time.Duration)
 	addresses string
-	at        time.Time
+	wall      time.Time
+	awake     time.Duration
 }
 
 func newNetworkWatch(n transport.Net) *networkWatch {
-	w := &networkWatch{net: n, at: time.Now()}
+	start := time.Now()
+	return newWatch(n, func() (time.Time, time.Duration) { return time.Now().Round(0), time.Since(start) })
+}
+
+// newWatch takes a clock that tells the time of day and how long the machine has been awake.
+func newWatch(n transport.Net, clock func() (wall time.Time, awake time.Duration)) *networkWatch {
+	w := &networkWatch{net: n, clock: clock}
+	w.wall, w.awake = clock()
 	w.addresses = w.read()
 	return w
 }
 
 // changed compares with the last call.
 func (w *networkWatch) changed() bool {
-	now := time.Now()
-	slept := now.Round(0).Sub(w.at.Round(0))-now.Sub(w.at) > sleepGap
-	w.at = now
+	wall, awake := w.clock()
+	slept := wall.Sub(w.wall)-(awake-w.awake) > sleepGap
+	w.wall, w.awake = wall, awake
 	addresses := w.read()
 	moved := addresses != w.addresses && addresses != ""
 	w.addresses = addresses
