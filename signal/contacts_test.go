@@ -347,6 +347,13 @@ func TestLastUse(t *testing.T) {
 	}
 }
 
+// TestSupersededIsNotThere: a device that connects again is not shown twice, however long the older connection takes to go.
+func TestSupersededIsNotThere(t *testing.T) {
+	if n := signal.OfSuperseded(); n != 1 {
+		t.Errorf("the device counts %d times", n)
+	}
+}
+
 // TestPresence: contacts see devices come and go; a device that connects again does not flicker.
 func TestPresence(t *testing.T) {
 	w := newWorld(t)

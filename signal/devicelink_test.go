@@ -3,6 +3,7 @@ package signal_test
 import (
 	"crypto/ecdh"
 	"net/http"
+	"runtime"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
+	"github.com/parley-chat/parley/signal"
 )
 
 func (p *person) deviceLink() *pb.DeviceLink {
@@ -207,4 +209,32 @@ func TestUseOfDevices(t *testing.T) {
 	if at, from := used(); at != uint64(start.Add(time.Minute).UnixMilli()) || from != "127.0.0.7" {
 		t.Errorf("after a minute: used at %d from %q", at, from)
 	}
+}
+
+// TestUseWhileConnected: a device that stays connected is noted as used now and then, and when it goes.
+func TestUseWhileConnected(t *testing.T) {
+	w := newWorld(t, func(c *signal.Config) { c.Timing.Ping = 10 * time.Millisecond })
+	anna := w.register("anna")
+	s := anna.connect(anna.device)
+	used := func(is time.Time) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; {
+			session := must(w.store.SessionByToken(t.Context(), tokenHash(anna.token)))
+			if session.LastUsedMS == is.UnixMilli() {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("last used at %d, want %d", session.LastUsedMS, is.UnixMilli())
+			}
+			runtime.Gosched()
+		}
+	}
+	used(w.clock.Now())
+	for range 3 {
+		w.clock.advance(time.Hour)
+		used(w.clock.Now())
+	}
+	w.clock.advance(2 * time.Minute)
+	_ = s.ws.Close()
+	used(w.clock.Now())
 }

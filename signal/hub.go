@@ -61,10 +61,17 @@ func (h *hub) device(id proto.ID) *connection {
 	return h.byDevice[id]
 }
 
+// of returns the connections of an account, one per device: not those that a newer one has taken the place of.
 func (h *hub) of(account proto.ID) []*connection {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Collect(maps.Keys(h.accounts[account]))
+	var all []*connection
+	for c := range h.accounts[account] {
+		if h.byDevice[c.session.Device] == c {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // all returns every connection that is registered, superseded ones too.

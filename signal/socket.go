@@ -141,10 +141,10 @@ func (c *connection) serve() {
 		if c.s.hub.remove(c) && c.greeted() { // nobody heard of it before its hello
 			c.s.presenceChanged(context.WithoutCancel(c.life), c.session)
 		}
-		c.s.touch(context.WithoutCancel(c.life), c.session, c.session.LastAddress)
 	}
 	c.close(closeRestart, restarting)
 	c.tasks.Wait()
+	c.s.touch(context.WithoutCancel(c.life), c.session, c.session.LastAddress) // what it knows of its last use was the writer's
 	c.drain()
 }
 
