@@ -29,14 +29,14 @@ func (r *reader) statement(ctx context.Context, query string) *sql.Stmt {
 	if s != nil || full {
 		return s
 	}
-	s, err := r.db.PrepareContext(ctx, query)
+	s, err := r.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept
 	if err != nil {
 		return nil // running it says why
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if first := r.prepared[query]; first != nil {
-		_ = s.Close()
+		_ = s.Close() //nolint:sqlclosecheck // this one only
 		return first
 	}
 	r.prepared[query] = s
@@ -45,7 +45,7 @@ func (r *reader) statement(ctx context.Context, query string) *sql.Stmt {
 
 // QueryContext runs a query that gives rows.
 func (r *reader) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if s := r.statement(ctx, query); s != nil {
+	if s := r.statement(ctx, query); s != nil { //nolint:sqlclosecheck // kept
 		return s.QueryContext(ctx, args...) //nolint:wrapcheck // callers name the operation
 	}
 	return r.db.QueryContext(ctx, query, args...) //nolint:wrapcheck // likewise
@@ -53,7 +53,7 @@ func (r *reader) QueryContext(ctx context.Context, query string, args ...any) (*
 
 // QueryRowContext runs a query that gives one row.
 func (r *reader) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	if s := r.statement(ctx, query); s != nil {
+	if s := r.statement(ctx, query); s != nil { //nolint:sqlclosecheck // kept
 		return s.QueryRowContext(ctx, args...)
 	}
 	return r.db.QueryRowContext(ctx, query, args...)
@@ -89,7 +89,7 @@ func (w *writeTx) keep() error {
 		if _, kept := w.s.prepared[text]; kept || len(w.s.prepared) >= maxStatements {
 			continue
 		}
-		s, err := w.s.db.PrepareContext(w.ctx, text)
+		s, err := w.s.db.PrepareContext(w.ctx, text) //nolint:sqlclosecheck // kept
 		if err != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}

@@ -68,7 +68,7 @@ func newCouple(b *testing.B, url, name string, noLinks bool) *couple {
 	b.Cleanup(c.heard.Cancel)
 	c.await(b, from, func(e peer.Event) bool {
 		contact, ok := e.(peer.ContactEvent)
-		return ok && contact.Contact.State == "accepted"
+		return ok && contact.State == "accepted"
 	}, func() bool {
 		who, err := from.Resolve(b.Context(), name+"to")
 		return err == nil && who.State == "accepted"
@@ -149,10 +149,10 @@ func (c *couple) send(b *testing.B) (took time.Duration, path string) {
 	}
 	next(b, c.heard, func(e peer.Event) bool {
 		m, ok := e.(peer.MessageEvent)
-		if !ok || m.Message.ID != sent.ID {
+		if !ok || m.ID != sent.ID {
 			return false
 		}
-		took, path = time.Since(began), m.Message.Path
+		took, path = time.Since(began), m.Path
 		return true
 	})
 	return took, path

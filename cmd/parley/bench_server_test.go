@@ -85,7 +85,7 @@ func freeAddress(b *testing.B) string {
 
 // stop ends the server as an operator would and fails the benchmark if it does not end well.
 func (p *process) stop() {
-	if p.cmd == nil {
+	if p.cmd == nil || p.cmd.Process == nil {
 		return
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)

@@ -166,7 +166,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func (t *Tx) run(query string, args ...any) (sql.Result, error) {
-	statement, err := t.statement(query)
+	statement, err := t.statement(query) //nolint:sqlclosecheck // kept, or the transaction's
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (t *Tx) changed(op, query string, args ...any) (bool, error) {
 }
 
 func (t *Tx) row(query string, args ...any) *sql.Row {
-	if statement, err := t.statement(query); err == nil {
+	if statement, err := t.statement(query); err == nil { //nolint:sqlclosecheck // likewise
 		return statement.QueryRowContext(t.ctx, args...)
 	}
 	return t.tx.QueryRowContext(t.ctx, query, args...) // says why it cannot be prepared
@@ -215,7 +215,7 @@ type scanner interface{ Scan(dest ...any) error }
 
 // queryAll runs a query and scans each row with scan.
 func queryAll[T any](t *Tx, op string, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	statement, err := t.statement(query)
+	statement, err := t.statement(query) //nolint:sqlclosecheck // likewise
 	if err != nil {
 		return nil, failed(op, err)
 	}

@@ -21,7 +21,7 @@ func (t *Tx) statement(text string) (*sql.Stmt, error) {
 	)
 	if kept != nil {
 		s = t.tx.StmtContext(t.ctx, kept)
-	} else if s, err = t.tx.PrepareContext(t.ctx, text); err != nil {
+	} else if s, err = t.tx.PrepareContext(t.ctx, text); err != nil { //nolint:sqlclosecheck // the transaction's
 		return nil, err //nolint:wrapcheck // callers name the operation
 	}
 	if t.statements == nil {
@@ -41,7 +41,7 @@ func (t *Tx) keep() {
 		if known {
 			continue
 		}
-		s, err := t.s.db.PrepareContext(t.ctx, text)
+		s, err := t.s.db.PrepareContext(t.ctx, text) //nolint:sqlclosecheck // kept
 		if err != nil {
 			return
 		}
