@@ -30,6 +30,7 @@ func newAccess(c *store.Conversation) (*access, error) {
 		// Not wrapped: what is damaged here is no fault of who asks, who would take its code for a refusal for good.
 		return nil, fmt.Errorf("authorise: conversation as stored: %v", err) //nolint:errorlint // on purpose
 	}
+	c.Chain = nil // not twice
 	return &access{Conversation: c, chain: chain, members: accounts(chain.Members())}, nil
 }
 
