@@ -171,7 +171,7 @@ func (s *Server) openInvitation(ctx context.Context, code string) (*store.Invita
 	}
 	inv, err := s.Store.Invitation(ctx, code)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation")
+		return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation, or it was revoked: ask for a new one")
 	}
 	if err != nil {
 		return nil, err

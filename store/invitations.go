@@ -90,7 +90,7 @@ func (s *Store) Invitation(ctx context.Context, code string) (*Invitation, error
 func (s *Store) CheckInvitation(inv *Invitation) error {
 	switch {
 	case inv.Revoked:
-		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation")
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation, or it was revoked: ask for a new one")
 	case inv.ExpiresMS < s.nowMS():
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_EXPIRED, "this invitation has expired: ask for a new one")
 	case inv.UsesLeft == 0:
@@ -107,7 +107,7 @@ func (s *Store) UseInvitation(ctx context.Context, account int64, j *Join) error
 func (w *writeTx) join(account int64, j *Join) error {
 	inv, err := scanInvitation(w.row("SELECT "+invitationColumns+" FROM invitations WHERE code = ?", j.Code))
 	if errors.Is(err, ErrNotFound) {
-		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation")
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_NOT_FOUND, "there is no such invitation, or it was revoked: ask for a new one")
 	}
 	if err != nil {
 		return err

@@ -170,6 +170,54 @@ func TestGhostMember(t *testing.T) {
 	}
 }
 
+// TestServerCommit: the server begins a new epoch of a running conversation itself, with a key of its own, under the name of
+// either member. The peer refuses it and goes on in the epoch that it knows.
+func TestServerCommit(t *testing.T) {
+	server := startServer(t, "127.0.0.1:0", t.TempDir())
+	mia, ben, conversation := victims(t, server.url)
+	reader := corrupt(ben.secondDevice(server.url, "ben"), server.url).connect() // what it reads the server has anyway
+	page := reader.ask(&pb.Frame{Kind: &pb.Frame_Sync{Sync: &pb.Sync{Conversation: conversation.Bytes(), Limit: 10}}}).GetPage()
+	chain := proto.NewChain(conversation)
+	first := must(chain.Check(page.GetEvents()[0].GetCommit().GetCommit(), func(proto.ID, proto.ID) (ed25519.PublicKey, error) {
+		list := listOf(t, reader, ben.Account())
+		return list.GetDevices()[0].GetSignKey(), nil
+	}))
+	chain.Apply(first)
+	members := []proto.MemberKey{asMember(listOf(t, reader, mia.Account())), asMember(listOf(t, reader, ben.Account()))}
+	_, own, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq := page.GetHeadSeq()
+	shown := []string{"hello"}
+	for _, as := range []*victim{mia, ben} {
+		signer := proto.Signer{Account: as.Account(), Device: as.Device(), Key: own, TimeMS: 1}
+		post := must(proto.Rekey(signer, chain, members, nil))
+		for _, v := range []*victim{mia, ben} {
+			event := &pb.CommitEvent{Commit: post.GetCommit()}
+			for _, g := range post.GetGrants() {
+				if proto.ID(g.GetAccount()) == v.Account() {
+					event.Grant = g
+				}
+			}
+			v.m.push(&pb.Frame{Kind: &pb.Frame_Events{Events: &pb.Events{Events: []*pb.Event{{
+				Conversation: conversation.Bytes(), Seq: seq + 1, RelayMs: 1, Kind: &pb.Event_Commit{Commit: event},
+			}}}}})
+			v.reports("signature")
+		}
+		text := fmt.Sprintf("after commit %d", seq)
+		mia.m.hangUp() // the number is another message's: the log is read again
+		ben.m.hangUp()
+		ben.says(conversation, text)
+		shown = append(shown, text)
+		mia.gets(text)
+		mia.has(conversation, shown...)
+		seq++
+	}
+	mia.says(conversation, "and back")
+	ben.gets("and back")
+}
+
 // firstList is a stranger's own device list.
 func firstList(t *testing.T, r *rogue) *pb.Signed {
 	t.Helper()

@@ -162,7 +162,7 @@ func TestSquattedID(t *testing.T) {
 	mia.has(conversation, "hello", "first", "squatted", "mine")
 }
 
-// TestPostedInAnothersName: the server takes nothing in somebody else's name without their signature, and the peer would not
+// TestForgedSender: the server takes nothing in somebody else's name without their signature, and the peer would not
 // either.
 func TestForgedSender(t *testing.T) {
 	server := startServer(t, "127.0.0.1:0", t.TempDir())

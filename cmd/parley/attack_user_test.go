@@ -11,7 +11,7 @@ import (
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
-// stays checks that nothing of an account's reached the peer: everything it was told of until now.
+// untouchedBy checks that nothing of an account's reached the peer: everything it was told of until now.
 func (v *victim) untouchedBy(account proto.ID) {
 	v.t.Helper()
 	for {
@@ -66,7 +66,7 @@ func TestStranger(t *testing.T) {
 				}
 				socket.tell(&pb.Frame{Kind: &pb.Frame_Typing{Typing: &pb.Typing{Conversation: in.Bytes()}}})
 			}
-			own := must(proto.OpenDeviceList(firstListOf(t, socket, eve.account)))
+			own := listOf(t, socket, eve.account)
 			theirs := asMember(own) // mia's keys are not to be had: eve uses her own in their place
 			theirs.Account = id
 			commit := must(proto.CreatePair(eve.signer(), asMember(own), theirs, nil))
@@ -108,11 +108,6 @@ func TestStranger(t *testing.T) {
 	if got := texts(t, mia.Client, pair); got != "" {
 		t.Errorf("in the pair with the stranger: %q", got)
 	}
-}
-
-func firstListOf(t *testing.T, s *rogueSocket, account proto.ID) *pb.Signed {
-	t.Helper()
-	return listOf(t, s, account).Signed
 }
 
 // TestForeignConversation: a stranger and the taken-over server together put a conversation into a peer's hands in which its
