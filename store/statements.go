@@ -29,7 +29,7 @@ func (r *reader) statement(ctx context.Context, query string) *sql.Stmt {
 	if s != nil || full {
 		return s
 	}
-	s, err := r.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept
+	s, err := r.db.PrepareContext(ctx, query)
 	if err != nil {
 		return nil // running it says why
 	}

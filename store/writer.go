@@ -71,7 +71,7 @@ func (w *writeTx) after(fn func()) {
 }
 
 func (w *writeTx) run(query string, args ...any) (sql.Result, error) {
-	statement, err := w.statement(query)
+	statement, err := w.statement(query) //nolint:sqlclosecheck // kept
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (w *writeTx) exec(query string, args ...any) (int64, error) {
 }
 
 func (w *writeTx) row(query string, args ...any) *sql.Row {
-	if statement, err := w.statement(query); err == nil {
+	if statement, err := w.statement(query); err == nil { //nolint:sqlclosecheck // kept
 		return statement.QueryRowContext(w.ctx, args...)
 	}
 	return w.tx.QueryRowContext(w.ctx, query, args...) // says why it cannot be prepared

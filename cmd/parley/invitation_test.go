@@ -24,8 +24,8 @@ func TestEndedInvitations(t *testing.T) {
 	invite := func(expires time.Time) *proto.InvitationSecret {
 		secret := proto.NewInvitation()
 		signed := must(proto.SignMessage(mia.sign, proto.LabelInvitation, &pb.Invitation{
-			Code: secret.Code, Account: mia.account.Bytes(), Device: mia.device.Bytes(), Uses: 1, ExpiresMs: uint64(expires.UnixMilli()), //nolint:gosec // after 1970
-			LinkKey: secret.LinkKey().Public().(ed25519.PublicKey), //nolint:forcetypeassert // by definition
+			Code: secret.Code, Account: mia.account.Bytes(), Device: mia.device.Bytes(), Uses: 1, ExpiresMs: uint64(expires.UnixMilli()),
+			LinkKey: secret.LinkKey().Public().(ed25519.PublicKey),
 		}))
 		sealed := must(secret.Seal(&pb.InvitationSecretPart{Account: mia.account.Bytes(), IdentityKey: identity, Nickname: "mia"}))
 		answer := socket.ask(&pb.Frame{Kind: &pb.Frame_CreateInvitation{CreateInvitation: &pb.CreateInvitation{Invitation: signed, Sealed: sealed}}})

@@ -21,7 +21,7 @@ func (t *Tx) statement(text string) (*sql.Stmt, error) {
 	)
 	if kept != nil {
 		s = t.tx.StmtContext(t.ctx, kept)
-	} else if s, err = t.tx.PrepareContext(t.ctx, text); err != nil { //nolint:sqlclosecheck // the transaction's
+	} else if s, err = t.tx.PrepareContext(t.ctx, text); err != nil {
 		return nil, err //nolint:wrapcheck // callers name the operation
 	}
 	if t.statements == nil {
