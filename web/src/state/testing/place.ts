@@ -63,6 +63,7 @@ export class Place {
 
   /** Somebody new whom a resident invited; they share a conversation. */
   async guest(of: Resident, name: string, network?: FakeNetwork): Promise<Resident & { conversation: string }> {
+    await connected(of.session); // the server may have been started again
     const { code, link } = await of.session.invite(1, 7);
     const browser = this.browser(network);
     const tab = browser.tab();
