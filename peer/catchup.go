@@ -26,6 +26,7 @@ type catchUp struct {
 	greeting map[proto.ID]bool      // behind at the greeting, and not looked at yet
 	seen     map[proto.ID]uint64    // newest number that was announced
 	inStep   map[proto.ID]bool      // compared with the relay, and nothing is missing
+	suspects map[proto.ID]bool      // of which an event was refused before this connection, still to be compared
 	absent   map[proto.ID]bool      // that the server does not have, or does not show any more
 	cursors  map[proto.ID]bool      // whose cursor may have to be told
 	told     map[proto.ID]toldMarks // what the relay knows
@@ -43,7 +44,7 @@ type toldMarks struct{ delivered, read uint64 }
 func newCatchUp(c *Client, conn *connection) *catchUp {
 	return &catchUp{
 		c: c, conn: conn, wake: make(chan struct{}, 1), trouble: make(map[proto.ID]*trouble), greeting: make(map[proto.ID]bool),
-		seen: make(map[proto.ID]uint64), inStep: make(map[proto.ID]bool), absent: make(map[proto.ID]bool), cursors: make(map[proto.ID]bool), told: make(map[proto.ID]toldMarks),
+		seen: make(map[proto.ID]uint64), inStep: make(map[proto.ID]bool), absent: make(map[proto.ID]bool), suspects: make(map[proto.ID]bool), cursors: make(map[proto.ID]bool), told: make(map[proto.ID]toldMarks),
 	}
 }
 
@@ -130,6 +131,15 @@ func (cu *catchUp) newest(id proto.ID) uint64 {
 	cu.mu.Lock()
 	defer cu.mu.Unlock()
 	return cu.seen[id]
+}
+
+// suspect says once that an event was refused before this connection.
+func (cu *catchUp) suspect(id proto.ID) bool {
+	cu.mu.Lock()
+	defer cu.mu.Unlock()
+	suspect := cu.suspects[id]
+	delete(cu.suspects, id)
+	return suspect
 }
 
 // gone notes that a number that was announced is not there.

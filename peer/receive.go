@@ -46,6 +46,9 @@ func (r *room) storeEvents(events []*pb.Event, through uint64, fetched map[proto
 			r.tell(ErrorEvent{Conversation: r.row.ID, Err: fmt.Errorf("event %d: %w", e.GetSeq(), err)})
 		}
 		r.row.KnownSeq, r.row.KnownHash = e.GetSeq(), hashOf(e)
+		if err != nil && r.row.SuspectSeq == 0 {
+			r.row.SuspectSeq, r.row.SuspectHash = r.row.KnownSeq, r.row.KnownHash
+		}
 	}
 	r.row.ThroughSeq = max(r.row.ThroughSeq, through)
 	r.row.HeadSeq = max(r.row.HeadSeq, through)

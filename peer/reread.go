@@ -31,7 +31,8 @@ func (c *Client) beginReread(ctx context.Context, id proto.ID) error {
 		if err := errors.Join(w.ForgetSeqs(id, c.Device()), w.ForgetCursors(id)); err != nil {
 			return err
 		}
-		r.row.ThroughSeq, r.row.HeadSeq, r.row.KnownSeq, r.row.KnownHash = 0, 0, 0, nil
+		r.row.ThroughSeq, r.row.HeadSeq = 0, 0
+		r.row.KnownSeq, r.row.KnownHash, r.row.SuspectSeq, r.row.SuspectHash = 0, nil, 0, nil
 		r.row.Rereading, r.row.NewChain, r.row.Met = true, nil, false
 		w.tell(ErrorEvent{Conversation: id, Err: errLogChanged})
 		return w.SaveConversation(r.row)

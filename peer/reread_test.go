@@ -184,3 +184,41 @@ func TestLostCommitInGroup(t *testing.T) {
 		t.Error("sealed")
 	}
 }
+
+// TestRefusedEvent remembers what was refused first, to find out whether the relay has something else there by now: then the
+// log is read again, and the message that was kept from this device is there.
+func TestRefusedEvent(t *testing.T) {
+	mia, ben, l := couple(t)
+	l.post(mia.writes(t, l.id, "a"))
+	altered := l.cut(2)
+	env := mia.writes(t, l.id, "b")
+	l.post(env)
+	altered.post(&pb.Envelope{Header: env.GetHeader(), Ciphertext: append([]byte(nil), env.GetCiphertext()...), Signature: env.GetSignature()})
+	altered.events[2].GetEnvelope().GetCiphertext()[0] ^= 1
+	next := mia.writes(t, l.id, "c")
+	l.post(next)
+	altered.post(next)
+	ben.mustTake(t, altered)
+	if got := ben.shows(t, l.id); got != "a|c" {
+		t.Errorf("shows %s", got)
+	}
+	cu := newCatchUp(ben.Client, nil)
+	cu.suspects[l.id] = true // as the greeting says
+	request, err := cu.position(t.Context(), l.id)
+	refused := proto.EnvelopeHash(altered.events[2].GetEnvelope())
+	if err != nil || request.GetAfter() != 4 || request.GetKnownSeq() != 3 || !bytes.Equal(request.GetKnownHash(), refused[:]) {
+		t.Errorf("asks with %v, %v", request, err)
+	}
+	whole := proto.EnvelopeHash(next)
+	if request, err = cu.position(t.Context(), l.id); err != nil || request.GetKnownSeq() != 4 || !bytes.Equal(request.GetKnownHash(), whole[:]) {
+		t.Errorf("asks a second time with %v, %v", request, err)
+	}
+	ben.reread(t, l)
+	if got := ben.shows(t, l.id); got != "a|b|c" {
+		t.Errorf("shows %s", got)
+	}
+	request, err = newCatchUp(ben.Client, nil).position(t.Context(), l.id)
+	if err != nil || request.GetKnownSeq() != 4 || !bytes.Equal(request.GetKnownHash(), whole[:]) {
+		t.Errorf("then asks with %v, %v", request, err)
+	}
+}

@@ -69,13 +69,16 @@ func (cu *catchUp) sync(ctx context.Context, id proto.ID) error {
 }
 
 // position is where this device stands in a conversation: the number after which it has nothing, and what it has as the
-// newest, to be compared.
+// newest, to be compared; or once on a connection, what it refused first before that.
 func (cu *catchUp) position(ctx context.Context, id proto.ID) (*pb.Sync, error) {
 	request := &pb.Sync{Conversation: id.Bytes(), Limit: pageLimit}
 	err := cu.c.update(ctx, func(w *work) error {
 		r, err := w.roomOrNew(id)
 		if err == nil {
 			request.After, request.KnownSeq, request.KnownHash = r.row.ThroughSeq, r.row.KnownSeq, r.row.KnownHash
+		}
+		if err == nil && r.row.SuspectSeq != 0 && cu.suspect(id) {
+			request.KnownSeq, request.KnownHash = r.row.SuspectSeq, r.row.SuspectHash
 		}
 		return err
 	})
@@ -252,10 +255,11 @@ func (c *Client) noteState(ctx context.Context, state *pb.ConversationState) err
 }
 
 // compare decides whether a conversation has to be fetched, or its key asked for. A relay that has no more than this device, and knows that this
-// device has it, still has all that it had when it was told so: it was not restored from an older copy meanwhile.
+// device has it, still has all that it had when it was told so: it was not restored from an older copy meanwhile. After an
+// event was refused it is asked whether it has another one there by now.
 func (cu *catchUp) compare(id proto.ID, row *local.Conversation, deaf bool, state *pb.ConversationState) {
 	head := state.GetHeadSeq()
-	if !deaf && !row.Rereading && row.ThroughSeq == head && state.GetDeliveredSeq() >= head && cu.arrived(id, head) {
+	if !deaf && row.SuspectSeq == 0 && !row.Rereading && row.ThroughSeq == head && state.GetDeliveredSeq() >= head && cu.arrived(id, head) {
 		cu.cursorMoved(id) // what was read here may have to be told
 		cu.c.kick()
 		return
@@ -266,6 +270,7 @@ func (cu *catchUp) compare(id proto.ID, row *local.Conversation, deaf bool, stat
 	cu.behind(id, head)
 	cu.mu.Lock()
 	defer cu.mu.Unlock()
+	cu.suspects[id] = row.SuspectSeq != 0
 	if !cu.online && row.ThroughSeq != head {
 		cu.greeting[id] = true
 	}

@@ -159,7 +159,7 @@ func TestSquattedID(t *testing.T) {
 	if sent, err := mia.Wait(t.Context(), waiting, peer.StateSent); err != nil || sent.Failure != "" {
 		t.Fatalf("mia's own message: %v %s", err, sent.Failure)
 	}
-	mia.has(conversation, "hello", "first", "squatted", "mine")
+	mia.has(conversation, "hello", "first", "carrier", "squatted", "mine") // the one that the server had exchanged is there too now
 }
 
 // TestForgedSender: the server takes nothing in somebody else's name without their signature, and the peer would not

@@ -7,23 +7,25 @@ import (
 
 // Conversation is what this device keeps of one.
 type Conversation struct {
-	ID         proto.ID
-	Kind       pb.ConversationKind
-	Chain      []byte // state of the verified commits, see proto.Chain
-	ThroughSeq uint64 // everything up to here is stored or known to be purged
-	HeadSeq    uint64 // the relay's newest number known
-	ReadSeq    uint64 // of this account
-	NeedsEpoch bool   // the relay wants a new epoch before it takes more
-	Counter    uint64 // of the last envelope that this device made here
-	KnownSeq   uint64 // newest event of the relay's log that is stored …
-	KnownHash  []byte // … and its hash, nil when that is not known
-	Rereading  bool   // the relay's log turned out to be another one and is read from its beginning:
-	NewChain   []byte // the chain that it gives so far
-	Met        bool   // that has come to the head of Chain
-	WantsEpoch bool   // the epoch in force went back: nothing is sealed before a new one begins
+	ID          proto.ID
+	Kind        pb.ConversationKind
+	Chain       []byte // state of the verified commits, see proto.Chain
+	ThroughSeq  uint64 // everything up to here is stored or known to be purged
+	HeadSeq     uint64 // the relay's newest number known
+	ReadSeq     uint64 // of this account
+	NeedsEpoch  bool   // the relay wants a new epoch before it takes more
+	Counter     uint64 // of the last envelope that this device made here
+	KnownSeq    uint64 // newest event of the relay's log that is stored …
+	KnownHash   []byte // … and its hash, nil when that is not known
+	SuspectSeq  uint64 // first event of that log that was refused, 0 without one …
+	SuspectHash []byte // … and its hash
+	Rereading   bool   // the relay's log turned out to be another one and is read from its beginning:
+	NewChain    []byte // the chain that it gives so far
+	Met         bool   // that has come to the head of Chain
+	WantsEpoch  bool   // the epoch in force went back: nothing is sealed before a new one begins
 }
 
-const conversationColumns = `id, kind, chain, through_seq, head_seq, read_seq, needs_epoch, counter, known_seq, known_hash,
+const conversationColumns = `id, kind, chain, through_seq, head_seq, read_seq, needs_epoch, counter, known_seq, known_hash, suspect_seq, suspect_hash,
 	rereading, reread_chain, reread_met, wants_epoch`
 
 func scanConversation(row scanner) (*Conversation, error) {
@@ -31,7 +33,7 @@ func scanConversation(row scanner) (*Conversation, error) {
 		c   Conversation
 		cid []byte
 	)
-	err := row.Scan(&cid, &c.Kind, &c.Chain, &c.ThroughSeq, &c.HeadSeq, &c.ReadSeq, &c.NeedsEpoch, &c.Counter, &c.KnownSeq, &c.KnownHash,
+	err := row.Scan(&cid, &c.Kind, &c.Chain, &c.ThroughSeq, &c.HeadSeq, &c.ReadSeq, &c.NeedsEpoch, &c.Counter, &c.KnownSeq, &c.KnownHash, &c.SuspectSeq, &c.SuspectHash,
 		&c.Rereading, &c.NewChain, &c.Met, &c.WantsEpoch)
 	c.ID = id(cid)
 	return &c, err
@@ -53,8 +55,8 @@ func (t *Tx) Conversations() ([]*Conversation, error) {
 
 // SaveConversation writes all of c.
 func (t *Tx) SaveConversation(c *Conversation) error {
-	return t.exec("save conversation", "INSERT OR REPLACE INTO conversations ("+conversationColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		c.ID[:], c.Kind, c.Chain, c.ThroughSeq, c.HeadSeq, c.ReadSeq, c.NeedsEpoch, c.Counter, c.KnownSeq, c.KnownHash,
+	return t.exec("save conversation", "INSERT OR REPLACE INTO conversations ("+conversationColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		c.ID[:], c.Kind, c.Chain, c.ThroughSeq, c.HeadSeq, c.ReadSeq, c.NeedsEpoch, c.Counter, c.KnownSeq, c.KnownHash, c.SuspectSeq, c.SuspectHash,
 		c.Rereading, c.NewChain, c.Met, c.WantsEpoch)
 }
 

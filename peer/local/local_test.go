@@ -73,7 +73,7 @@ func TestConversations(t *testing.T) {
 	s, _ := open(t)
 	want := &Conversation{
 		ID: room, Kind: pb.ConversationKind_CONVERSATION_KIND_PAIR, Chain: []byte{1}, ThroughSeq: 2, HeadSeq: 3, ReadSeq: 4, NeedsEpoch: true,
-		Counter: 5, KnownSeq: 6, KnownHash: []byte{7}, Rereading: true, NewChain: []byte{8}, Met: true, WantsEpoch: true,
+		Counter: 5, KnownSeq: 6, KnownHash: []byte{7}, SuspectSeq: 9, SuspectHash: []byte{10}, Rereading: true, NewChain: []byte{8}, Met: true, WantsEpoch: true,
 	}
 	update(t, s, func(tx *Tx) error {
 		return errors.Join(tx.SaveConversation(&Conversation{ID: room}), tx.SaveConversation(want), tx.SaveConversation(&Conversation{ID: proto.ID{1}}))
