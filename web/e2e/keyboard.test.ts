@@ -171,11 +171,12 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
       ["[role=group]", "filters"],
       ["[data-testid=conversation-row]", "list"],
       ["aside header", "new"],
+      ["[role=separator]", "edge"],
       ["main header", "header"],
       ["ol", "messages"],
     ];
     const seen: string[] = [];
-    for (let i = 0; i < 14; i++) {
+    for (let i = 0; i < 15; i++) {
       await m.keyboard.press("Tab");
       seen.push(
         await m.evaluate((parts) => {
@@ -187,13 +188,14 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
       );
     }
     const steps = seen.filter((step, i) => step !== seen[i - 1]);
-    expect(steps.slice(0, 9)).toEqual([
+    expect(steps.slice(0, 10)).toEqual([
       "skip",
       "rail",
       "new",
       "search",
       "filters",
       "list",
+      "edge",
       "header",
       "messages",
       "composer",
@@ -230,5 +232,26 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
     await chatWith(m, name);
     expect(await active(m)).toBe("composer");
     expect(await composed(m)).toBe("");
+  });
+
+  test("the edge of the list moves by arrows, within its limits, and stays", async () => {
+    const width = () => m.$eval("aside.list", (e) => Math.round(e.getBoundingClientRect().width));
+    expect(await width()).toBe(312);
+    await m.focus("[role=separator]");
+    await m.keyboard.press("ArrowRight");
+    expect(await width()).toBe(328);
+    for (let i = 0; i < 8; i++) await m.keyboard.press("ArrowRight");
+    expect(await width()).toBe(400);
+    await m.reload();
+    await m.waitForSelector("aside.list", { timeout: slow });
+    expect(await width()).toBe(400);
+    const edge = await m.$eval("[role=separator]", (e) => e.getBoundingClientRect().left + 4);
+    await m.mouse.move(edge, 300);
+    await m.mouse.down();
+    await m.mouse.move(edge - 60, 300, { steps: 5 });
+    await m.mouse.up();
+    expect(await width()).toBe(340);
+    await m.mouse.click(edge - 60, 300, { count: 2 });
+    expect(await width()).toBe(312);
   });
 });

@@ -28,7 +28,7 @@ async function violations(page: Page): Promise<Found[]> {
   });
 }
 
-/** Elements that reach beyond the side of the screen, and whether anything scrolls there. */
+/** What scrolls sideways, and what is to be read or pressed and reaches beyond the side of the screen. */
 function sideways(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const wide: string[] = [];
@@ -40,6 +40,13 @@ function sideways(page: Page): Promise<string[]> {
     }
     if (document.documentElement.scrollWidth > innerWidth)
       wide.push(`the page is ${document.documentElement.scrollWidth} of ${innerWidth}`);
+    for (const e of document.querySelectorAll<HTMLElement>(
+      "a, button, input, textarea, select, h1, .bubble, .notice",
+    )) {
+      const { left, right, width } = e.getBoundingClientRect();
+      if (e.checkVisibility() && width > 2 && (left < -1 || right > innerWidth + 1))
+        wide.push(`${e.tagName}.${e.className} reaches from ${left} to ${right} of ${innerWidth}`);
+    }
     return wide;
   });
 }

@@ -16,6 +16,7 @@ const variants: readonly Variant[] = [
   { name: "tablet", width: 820, height: 1100, theme: "light", language: "en" },
   { name: "phone", width: 390, height: 844, theme: "light", language: "en" },
   { name: "phone-zh-dark", width: 390, height: 844, theme: "dark", language: "zh" },
+  { name: "forced", width: 1280, height: 800, theme: "light", language: "en", forced: true },
   { name: "narrow", width: 320, height: 640, theme: "light", language: "en" },
 ];
 
@@ -41,6 +42,7 @@ describe.each(kinds)("the tour in %s", (kind) => {
   afterAll(() => device.close());
 
   test.each(variants.filter((v) => sizes.length === 0 || sizes.includes(v.name)))("$name", async (variant) => {
+    if (variant.forced && kind !== "chrome") return;
     for (const scene of scenes) {
       if (only.length === 0 || only.includes(scene.name)) await take(scene, variant);
     }

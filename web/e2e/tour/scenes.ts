@@ -99,6 +99,7 @@ export const scenes: readonly Scene[] = [
   { name: "settings-nameonly", query: "nameonly&path=/settings/you" },
   { name: "sign-out", main: true, query: "nameonly&path=/settings/you", act: click("[data-testid=settings-signout]") },
   { name: "settings-notifications", main: true, query: "path=/settings/notifications" },
+  { name: "settings-privacy", query: "path=/settings/privacy", act: press("[role=switch]") },
   { name: "settings-devices", main: true, query: "path=/settings/devices" },
   { name: "settings-appearance", main: true, query: "path=/settings/appearance" },
   { name: "settings-language", query: "path=/settings/language" },
@@ -111,6 +112,7 @@ export interface Look {
   readonly height: number;
   readonly theme: "light" | "dark";
   readonly language: "en" | "zh";
+  readonly forced?: boolean; // colours by the system, as for people who need high contrast; chromium only
 }
 
 /** Opens a scene, does what belongs to it, and waits for the last animation. */
@@ -125,6 +127,10 @@ export async function show(device: Device, server: DoubleServer, scene: Scene, l
     look.theme,
     look.language,
   );
+  if (look.forced) {
+    const session = await page.createCDPSession();
+    await session.send("Emulation.setEmulatedMedia", { features: [{ name: "forced-colors", value: "active" }] });
+  }
   await page.goto(`${server.url}?${scene.query}${look.language === "zh" ? "&people=zh" : ""}`);
   await page.waitForSelector("#app > *", { timeout: 30_000 });
   await scene.act?.(page);

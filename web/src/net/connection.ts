@@ -19,6 +19,7 @@ export type FrameKind = Frame["kind"];
 const SILENCE = 60_000; // nothing heard for so long: the connection is dead. Browsers hide pings, so requests ask.
 const PROBE = 30_000; // a request after so much silence, whose answer proves that the connection lives
 const REQUEST = 15_000; // a server that leaves a request unanswered for so long is as good as gone
+const CHECK = 5_000; // the same where the browser says that there is no network
 const CONNECT = 10_000;
 const CLOSING = 2_000; // for the other end to answer a close; a dead network never does
 /** Requests that wait for an answer. */
@@ -97,11 +98,7 @@ export class Connection {
   #watch(): void {
     const silent = this.#heard.elapsed;
     if (silent > SILENCE) this.close();
-    else if (silent > PROBE && this.open) {
-      this.ask({ case: "iceRequest", value: create(IceRequestSchema) }).catch(() => {
-        // its answer only proves that the connection lives
-      });
-    }
+    else if (silent > PROBE) this.check(REQUEST);
   }
 
   #message(data: unknown): void {
@@ -128,8 +125,16 @@ export class Connection {
     else pending.resolve(frame.kind);
   }
 
+  /** Asks for a sign of life now: the network may have gone. Without one the connection ends. */
+  check(patience = CHECK): void {
+    if (!this.open) return;
+    this.ask({ case: "iceRequest", value: create(IceRequestSchema) }, patience).catch(() => {
+      // its answer only proves that the connection lives
+    });
+  }
+
   /** Sends a request and resolves to its answer. Rejects with WireError, OfflineError. */
-  ask(kind: FrameKind): Promise<FrameKind> {
+  ask(kind: FrameKind, patience = REQUEST): Promise<FrameKind> {
     if (!this.open || this.#pending.size >= MOST_PENDING) return Promise.reject(new OfflineError());
     this.#request++;
     const request = this.#request;
@@ -139,7 +144,7 @@ export class Connection {
         this.#pending.delete(request);
         reject(new OfflineError());
         this.close();
-      }, REQUEST);
+      }, patience);
       this.#pending.set(request, { resolve, reject, timer });
     });
   }

@@ -165,6 +165,18 @@ test("requests that are open when the connection ends are rejected, and it comes
   expect(renewed).toBe(0);
 });
 
+test("a check that is answered changes nothing; without an answer the connection is over", async () => {
+  const peer = await connect();
+  socket.check();
+  peer.answer(ok);
+  await pass(20_000);
+  expect(socket.connected).toBe(true);
+  socket.check();
+  await pass(8_000);
+  expect(socket.connected).toBe(false);
+  expect(states.at(-1)).not.toBe("connected");
+});
+
 test("waits ever longer between attempts, and not at all when it is told to try now", async () => {
   const waits: number[] = [];
   for (let i = 0; i < 12; i++) {

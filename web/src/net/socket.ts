@@ -121,6 +121,11 @@ export class Socket {
     this.#wake?.();
   }
 
+  /** Finds out whether an open connection still leads anywhere. */
+  check(): void {
+    if (this.#greeted) this.#connection?.check();
+  }
+
   close(): void {
     this.#closed = true;
     this.#greeted = false;

@@ -99,7 +99,10 @@ export class Engine implements Session {
     this.#tick = setInterval(() => this.#ticked(), TICK);
     this.#unwatch = platform.watch({
       online: () => this.#networkChanged(),
-      offline: () => this.#projection.changed(),
+      offline: () => {
+        this.#socket.check(); // a browser may say so beside a server that it reaches
+        this.#projection.changed();
+      },
       shown: () => this.#socket.retryNow(),
       frozen: () => undefined, // the tab gives the engine up
       thawed: () => undefined,

@@ -12,10 +12,15 @@ export const languages: readonly Language[] = locales;
 export const languageNames: Readonly<Record<Language, string>> = { en: "English", zh: "中文" };
 
 const themeKey = "parley.theme";
+const widthKey = "parley.list";
+
+/** Of the list of chats beside the sheet, in px. */
+export const listWidth = { least: 260, normal: 312, most: 400 } as const;
 
 class Preferences {
   #language = $state<Language>(getLocale());
   #theme = $state<Theme>(storedTheme());
+  #listWidth = $state(storedWidth());
 
   get language(): Language {
     return this.#language;
@@ -42,7 +47,17 @@ class Preferences {
     this.apply();
   }
 
-  /** Puts both on the page; called once before anything is drawn. */
+  get listWidth(): number {
+    return this.#listWidth;
+  }
+
+  /** Takes the nearest width that the list may have. */
+  setListWidth(width: number): void {
+    this.#listWidth = Math.round(Math.min(listWidth.most, Math.max(listWidth.least, width)));
+    store(widthKey, String(this.#listWidth));
+  }
+
+  /** Puts language and theme on the page; called once before anything is drawn. */
   apply(): void {
     const root = document.documentElement;
     root.lang = htmlLanguage(this.#language);
@@ -69,11 +84,20 @@ function htmlLanguage(language: Language): string {
 }
 
 function storedTheme(): Theme {
+  const stored = read(themeKey);
+  return themes.find((theme) => theme === stored) ?? "system";
+}
+
+function storedWidth(): number {
+  const stored = Number(read(widthKey));
+  return stored >= listWidth.least && stored <= listWidth.most ? stored : listWidth.normal;
+}
+
+function read(key: string): string | null {
   try {
-    const stored = localStorage.getItem(themeKey);
-    return themes.find((theme) => theme === stored) ?? "system";
+    return localStorage.getItem(key);
   } catch {
-    return "system";
+    return null;
   }
 }
 
