@@ -141,7 +141,7 @@ func (l *listener) show(ctx context.Context, c peer.Peer, e peer.Event) error {
 func (l *listener) print(e peer.Event) error {
 	switch e := e.(type) {
 	case peer.MessageEvent:
-		_, _ = fmt.Fprintf(l.out, "%s %s: %s\n", e.Message.Time.Local().Format("15:04"), line(e.Message.From), text(shownText(e.Message)))
+		_, _ = fmt.Fprintf(l.out, "%s %s: %s\n", e.Time.Local().Format("15:04"), line(e.From), text(shownText(e.Message)))
 	case peer.ErrorEvent:
 		_, _ = fmt.Fprintln(l.io.err, "parley:", line(e.Err.Error()))
 	case peer.ConnectionEvent:
