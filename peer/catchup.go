@@ -70,7 +70,15 @@ func (c *Client) attach(ctx context.Context, conn *connection, w *pb.Welcome) (a
 			return nil, err
 		}
 	}
-	return cu, nil
+	return cu, c.update(ctx, func(w *work) error { // of which every commit was refused: an honest server has better ones
+		rows, err := w.Conversations()
+		for _, row := range rows {
+			if row.Chain == nil && row.ThroughSeq > 0 {
+				cu.behind(row.ID, 0)
+			}
+		}
+		return err
+	})
 }
 
 // poke wakes run.

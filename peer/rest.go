@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -96,9 +97,13 @@ func unreachable(server string, err error) error {
 		request   *url.Error
 		authority x509.UnknownAuthorityError
 		record    tls.RecordHeaderError
+		network   *net.OpError
 	)
 	if errors.As(err, &request) {
 		err = request.Err // without method and address, which stand in front already
+	}
+	if errors.As(err, &network) {
+		err = network.Err
 	}
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):

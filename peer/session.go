@@ -63,8 +63,13 @@ type session struct {
 	conn *connection // nil while offline
 }
 
-func socketURL(base string) string {
-	return "ws" + strings.TrimPrefix(base, "http") + "/api/v1/socket"
+const socketPath = "/api/v1/socket"
+
+func socketURL(base string) string { return "ws" + strings.TrimPrefix(base, "http") + socketPath }
+
+// server is the address as a person knows it.
+func (s *session) server() string {
+	return "http" + strings.TrimSuffix(strings.TrimPrefix(s.url, "ws"), socketPath)
 }
 
 // run connects and reconnects with full-jitter backoff until ctx ends or the server refuses the
@@ -206,12 +211,12 @@ func (s *session) dial(ctx context.Context) (*websocket.Conn, error) {
 			ws.SetReadLimit(proto.MaxFrame)
 			return ws, nil
 		case res == nil:
-			return nil, unreachable(s.url, err)
+			return nil, unreachable(s.server(), err)
 		}
 		body, _ := io.ReadAll(res.Body) // the dialer has read the first KiB of it, which is all there is
 		_ = res.Body.Close()
 		if res.StatusCode != http.StatusUnauthorized {
-			return nil, problem(s.url, res, body)
+			return nil, problem(s.server(), res, body)
 		}
 	}
 	return nil, ErrSignedOut

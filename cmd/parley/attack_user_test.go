@@ -20,7 +20,7 @@ func (v *victim) untouchedBy(account proto.ID) {
 		case e := <-v.sub.C:
 			switch e := e.(type) {
 			case peer.MessageEvent:
-				from = e.Message.FromID
+				from = e.FromID
 			case peer.TypingEvent:
 				from = e.Account
 			case peer.PresenceEvent:
@@ -97,7 +97,7 @@ func TestStranger(t *testing.T) {
 			}
 			mia.await("request", func(e peer.Event) bool {
 				c, ok := e.(peer.ContactEvent)
-				return ok && c.Contact.Account == eve.account && c.Contact.State == "asking"
+				return ok && c.Account == eve.account && c.State == peer.ContactAsking
 			})
 		}
 	}

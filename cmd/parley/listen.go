@@ -51,6 +51,7 @@ type listener struct {
 	*listenCmd
 	io     stdio
 	out    *bufio.Writer
+	said   string // of the connection, the last time
 	begun  bool
 	last   int64             // Arrival of the newest message there was
 	caught map[proto.ID]bool // shown as missed; their events may still come
@@ -141,15 +142,18 @@ func (l *listener) show(ctx context.Context, c peer.Peer, e peer.Event) error {
 func (l *listener) print(e peer.Event) error {
 	switch e := e.(type) {
 	case peer.MessageEvent:
-		_, _ = fmt.Fprintf(l.out, "%s %s: %s\n", e.Message.Time.Local().Format("15:04"), line(e.Message.From), text(shownText(e.Message)))
+		_, _ = fmt.Fprintf(l.out, "%s %s: %s\n", e.Time.Local().Format("15:04"), line(e.From), text(shownText(e.Message)))
 	case peer.ErrorEvent:
 		_, _ = fmt.Fprintln(l.io.err, "parley:", line(e.Err.Error()))
 	case peer.ConnectionEvent:
-		if e.Online {
-			_, _ = fmt.Fprintln(l.io.err, "parley: connected")
-		} else if e.Err != nil {
-			_, _ = fmt.Fprintln(l.io.err, "parley:", line(e.Err.Error()))
+		said := "connected"
+		if e.Err != nil {
+			said = line(e.Err.Error())
 		}
+		if said != l.said { // and not at every attempt
+			_, _ = fmt.Fprintln(l.io.err, "parley:", said)
+		}
+		l.said = said
 	}
 	return l.out.Flush()
 }
