@@ -5,7 +5,8 @@ import { FakeNetwork } from "../net/link/testing/webrtc.ts";
 import { randomBytes } from "../wire/bytes.ts";
 import { parseHeader } from "../wire/envelope.ts";
 import { fragments } from "../wire/fragments.ts";
-import { ContentSchema, DirectSchema, type Envelope, FrameSchema } from "../wire/schema.ts";
+import { type ID, idBytes } from "../wire/ids.ts";
+import { ContentSchema, DirectSchema, type Envelope, type Frame, FrameSchema, TypingSchema } from "../wire/schema.ts";
 import { makePerson } from "../wire/testing/people.ts";
 import { standingRange } from "./core.ts";
 import { seen, shows, texts, until } from "./testing/browser.ts";
@@ -87,10 +88,19 @@ test("without the server links go on; what they carried is in the log afterwards
 test("typing goes over the link while the server is away, and for its own conversation only", async () => {
   const { mia, ben, conversation } = await linked();
   await cut(mia, ben);
+  const other = mia.session.view().conversations.find((c) => c.id !== conversation)?.id as ID;
+  const claim = create(TypingSchema, { conversation: idBytes(other) }); // hers with somebody else
+  everywhere(create(FrameSchema, { kind: { case: "typing", value: claim } }));
   ben.session.typing(conversation, true);
   await seen(mia.session, (v) => v.conversations.some((c) => c.id === conversation && c.typing), "she sees it");
   expect(mia.session.view().conversations.filter((c) => c.typing)).toHaveLength(1);
 });
+
+/** Sends a frame over every open channel, as a device may whose code is another. */
+function everywhere(f: Frame): void {
+  for (const { channel } of network.made)
+    if (channel.readyState === "open") for (const piece of fragments(toBinary(FrameSchema, f))) channel.send(piece);
+}
 
 test("whoever was reached directly posts for a sender who vanished", async () => {
   const { mia, ben, conversation } = await linked();
@@ -182,13 +192,38 @@ test("nobody but its sender passes a message on over a link, and nothing of anot
     const { kind } = await forgedText({ ...claim, conversation, seq: 1n }, ghost, key, "boo");
     if (kind.case !== "envelope") throw new Error("no envelope");
     const value = create(DirectSchema, { envelopes: [kind.value] });
-    const frame = toBinary(FrameSchema, create(FrameSchema, { kind: { case: "direct", value } }));
-    for (const { channel } of network.made)
-      if (channel.readyState === "open") for (const piece of fragments(frame)) channel.send(piece);
+    everywhere(create(FrameSchema, { kind: { case: "direct", value } }));
   }
   await mia.session.send(conversation, "the real one");
   await shows(his, (m) => m.length > 0 && m.every((one) => one.seq > 0), "what she wrote");
   expect(texts(his.timeline().messages)).toEqual(["the real one"]);
+});
+
+test("a device passes on what it wrote itself, and nothing of another one of its account", async () => {
+  const ada = await place.admin();
+  const phone = await place.device();
+  const laptop = await place.device(network);
+  const ben = await place.guest(ada, "Ben", network);
+  const { conversation } = ben;
+  laptop.session.open(conversation);
+  const his = ben.session.open(conversation);
+  for (const r of [laptop, ben]) await open(r, conversation);
+  const written: Envelope[] = [];
+  phone.browser.line.up = change("post", (p) => {
+    written.push(...p.envelopes);
+    return null;
+  });
+  await seen(phone.session, (v) => v.conversations.some((c) => c.id === conversation), "the phone knows Ben");
+  await phone.session.send(conversation, "kept from the relay");
+  await until(
+    () => written.length,
+    (n) => n > 0,
+    "it is sealed",
+  );
+  everywhere(create(FrameSchema, { kind: { case: "direct", value: create(DirectSchema, { envelopes: written }) } }));
+  await laptop.session.send(conversation, "from the laptop");
+  await shows(his, (m) => m.some((one) => one.text === "from the laptop"), "the laptop's own arrives");
+  expect(texts(his.timeline().messages)).toEqual(["from the laptop"]);
 });
 
 test("a large outbox goes over a link that opens, in order and once, while the server is away", async () => {

@@ -178,6 +178,38 @@ test("a refusal for the moment is waited out, and order stays", async () => {
   expect(texts(await shows(ben.session.open(conversation), (m) => m.length === 1, "it arrives"))).toEqual(["first"]);
 });
 
+test("what comes behind a refusal for the moment stays behind it", async () => {
+  const { mia, ben, conversation } = await place.pair();
+  await offline(mia);
+  for (const text of numbers(105)) await mia.session.send(conversation, text); // two requests
+  let full = true;
+  let posts = 0;
+  let refusals = 0;
+  mia.browser.line.up = (f) => {
+    if (f.kind.case === "post") posts++;
+    return full ? spoil()(f) : undefined;
+  };
+  mia.browser.line.down = (f) => {
+    if (f.kind.case !== "posted" || !full) return undefined;
+    refusals++;
+    return refuse(ErrorCode.STORE_FULL, "full")(f);
+  };
+  online(mia);
+  await until(
+    () => refusals,
+    (n) => n === 1,
+    "it is refused",
+  );
+  mia.session.setDraft(conversation, "x");
+  await seen(mia.session, (v) => v.conversations.some((c) => c.draft === "x"), "and that was noted");
+  expect(posts).toBe(1); // not the second request without the first
+  full = false;
+  const his = ben.session.open(conversation);
+  await shows(his, (all) => all.at(-1)?.text === "text 104", "the last arrives");
+  while (!his.timeline().atStart) await his.older();
+  expect(texts(his.timeline().messages)).toEqual(numbers(105));
+});
+
 test("a refusal of what the relay's log shows already changes nothing", async () => {
   const { mia, conversation } = await place.pair();
   const hers = mia.session.open(conversation);

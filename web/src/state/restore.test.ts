@@ -13,24 +13,32 @@ beforeEach(async () => {
 });
 afterEach(() => place.close());
 
+/** Stops the server, does something to its data, starts it again and waits until everybody is back. */
+async function restart(change: () => void, ...people: Resident[]): Promise<void> {
+  await place.server.stop();
+  for (const r of people) await seen(r.session, (v) => v.connection.kind !== "connected", "the server is away");
+  change();
+  await place.server.start();
+  for (const r of people) {
+    if (r.browser.line.isCut) continue;
+    r.session.retryNow();
+    await connected(r.session);
+  }
+}
+const backUp = (...people: Resident[]): Promise<void> => restart(() => place.server.backUp(), ...people);
+const restore = (...people: Resident[]): Promise<void> => restart(() => place.server.restore(), ...people);
+
 test("messages that the copy lacks are posted again, under the same ids and once", async () => {
   const { mia, ben, conversation } = await place.pair();
   const [hers, his] = [mia.session.open(conversation), ben.session.open(conversation)];
   await mia.session.send(conversation, "kept");
   await shows(his, (m) => m.length === 1, "he has the first");
-  await place.server.stop();
-  place.server.backUp();
-  await place.server.start();
-  await Promise.all([connected(mia.session), connected(ben.session)]);
+  await backUp(mia, ben);
   await mia.session.send(conversation, "lost 1");
   await shows(his, (m) => m.length === 2, "he has the second");
   await ben.session.send(conversation, "lost 2");
   const before = await shows(hers, (m) => m.length === 3 && m[1]?.state === "delivered", "she has his");
-  await place.server.stop();
-  place.server.restore();
-  await place.server.start();
-  mia.session.retryNow();
-  ben.session.retryNow();
+  await restore(mia, ben);
   for (const open of [hers, his]) {
     await shows(open, (m) => m.length === 3 && m.every((one) => one.seq > 0), "everything has a number again");
     expect(new Set(texts(open.timeline().messages))).toEqual(new Set(["kept", "lost 1", "lost 2"]));
@@ -43,23 +51,17 @@ test("messages that the copy lacks are posted again, under the same ids and once
 test("a copy whose log is as long again is told from the one that was", async () => {
   const { mia, ben, conversation } = await place.pair();
   const [hers, his] = [mia.session.open(conversation), ben.session.open(conversation)];
-  await place.server.stop();
-  place.server.backUp();
-  await place.server.start();
-  await Promise.all([connected(mia.session), connected(ben.session)]);
+  await backUp(mia, ben);
   await mia.session.send(conversation, "in the log that was");
   await shows(his, (m) => m.length === 1, "he has it");
   await shows(hers, (m) => m[0]?.state === "delivered", "she knows");
   mia.browser.line.cut();
-  await place.server.stop();
-  place.server.restore();
-  await place.server.start();
-  ben.session.retryNow();
-  await connected(ben.session);
+  await restore(mia, ben);
   await ben.session.send(conversation, "in the log that is"); // takes the number of hers
   await shows(his, (m) => m.some((one) => one.text === "in the log that is" && one.seq > 0), "numbered");
   mia.browser.line.mend();
   mia.session.retryNow();
+  await connected(mia.session);
   for (const open of [hers, his]) {
     await shows(open, (m) => m.length === 2 && m.every((one) => one.seq > 0), "both have both");
     expect(texts(open.timeline().messages)).toEqual(["in the log that is", "in the log that was"]);
@@ -98,20 +100,13 @@ test.each([
   await ben.session.send(conversation, "in the first epoch");
   await shows(hers, (m) => m.length === 1, "she has it");
   if (kept) await rekey(mia, conversation);
-  await place.server.stop();
-  place.server.backUp();
-  await place.server.start();
-  for (const r of [mia, ben]) r.session.retryNow();
-  await Promise.all([connected(mia.session), connected(ben.session)]);
+  await backUp(mia, ben);
   if (!kept) await rekey(mia, conversation);
   await ben.session.send(conversation, "lost by Ben");
   const all = ["in the first epoch", "in a new epoch", "lost by Ben"];
   await shows(hers, (m) => m.length === 3 && m.every((one) => one.seq > 0), "all is well");
   await shows(his, (m) => m.length === 3, "for both");
-  await place.server.stop();
-  place.server.restore();
-  await place.server.start();
-  for (const r of [mia, ben]) r.session.retryNow();
+  await restore(mia, ben);
   for (const open of [hers, his]) {
     await shows(open, (m) => m.length === 3 && m.every((one) => one.seq > 0), "everything has a number again");
     expect(new Set(texts(open.timeline().messages))).toEqual(new Set(all));
@@ -123,20 +118,13 @@ test.each([
 test("contacts that were made since the copy are told again", async () => {
   const ada = await place.admin();
   const { conversation } = await place.guest(ada, "Ben");
-  await place.server.stop();
-  place.server.backUp();
-  await place.server.start();
-  await connected(ada.session);
+  await backUp(ada);
   const cyd = await place.guest(ada, "Cyd");
   await cyd.session.send(cyd.conversation, "hello");
   await shows(ada.session.open(cyd.conversation), (m) => m.length === 1, "Ada has it");
   await ada.session.send(conversation, "lost with the copy");
   await shows(ada.session.open(conversation), (m) => m[0]?.seq === 2, "numbered");
-  await place.server.stop();
-  place.server.restore();
-  await place.server.start();
-  ada.session.retryNow();
-  await connected(ada.session);
+  await restore(ada);
   await shows(ada.session.open(conversation), (m) => m[0]?.seq === 2 && m[0].state === "sent", "posted again");
   // After that the account's version counts from the copy's on: a new contact is not overlooked.
   const dan = await place.guest(ada, "Dan");

@@ -89,6 +89,8 @@ test("a text whose owner died between writing it and saying so goes out once", a
   await sent;
   await second.session.send(conversation, "the next");
   await arrives(ben.session.open(conversation), "not twice", "the next");
+  const all = await shows(two, (m) => m.length === 2 && m.every((one) => one.seq > 0), "both have gone out");
+  expect(all.map((m) => m.state === "failed")).toEqual([false, false]);
 });
 
 test("a text of a tab that died with its owner goes out when the browser is opened again", async () => {

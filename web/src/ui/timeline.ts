@@ -8,7 +8,7 @@ export const groupPause = 5 * 60_000;
 /** One line of the conversation. */
 export type Item =
   | { readonly kind: "day"; readonly key: string; readonly time: number }
-  | { readonly kind: "new"; readonly key: "new" }
+  | { readonly kind: "new"; readonly key: "new"; readonly day: number } // day: the time, when it stands for a day's line, too; else 0
   | MessageItem;
 
 export interface MessageItem {
@@ -21,7 +21,8 @@ export interface MessageItem {
 }
 
 /**
- * Lays out messages, given oldest first. The New line stands before the message whose key is firstNew ("" for none).
+ * Lays out messages, given oldest first. The New line stands before the message whose key is firstNew ("" for none),
+ * in place of the line of a day that begins there.
  * A group is one sender without a day, the New line or more than five minutes between.
  */
 export function layOut(messages: readonly MessageView[], firstNew: string): Item[] {
@@ -29,10 +30,9 @@ export function layOut(messages: readonly MessageView[], firstNew: string): Item
   messages.forEach((message, i) => {
     const before = messages[i - 1];
     const after = messages[i + 1];
-    if (before === undefined || !sameDay(before.time, message.time)) {
-      items.push({ kind: "day", key: `day-${message.key}`, time: message.time });
-    }
-    if (message.key === firstNew) items.push({ kind: "new", key: "new" });
+    const day = before === undefined || !sameDay(before.time, message.time) ? message.time : 0;
+    if (message.key === firstNew) items.push({ kind: "new", key: "new", day });
+    else if (day > 0) items.push({ kind: "day", key: `day-${message.key}`, time: day });
     const last = after === undefined || breaks(message, after, firstNew);
     items.push({
       kind: "message",
@@ -103,7 +103,7 @@ function same(a: Item, b: Item): boolean {
       b.kind === "message" && a.message === b.message && a.first === b.first && a.last === b.last && a.meta === b.meta
     );
   }
-  return a.kind === "day" ? b.kind === "day" && a.time === b.time : b.kind === "new";
+  return a.kind === "day" ? b.kind === "day" && a.time === b.time : b.kind === "new" && a.day === b.day;
 }
 
 /** A message that did not go its way says so itself, wherever it stands in its group. */

@@ -49,6 +49,9 @@ export class FakeNetwork {
   }
 }
 
+/** Bytes that a channel carries at once, so that it can be full. */
+const AT_ONCE = 64 << 10;
+
 class InvalidState extends Error {
   override readonly name = "InvalidStateError";
 }
@@ -317,15 +320,17 @@ export class FakeChannel {
     setTimeout(() => {
       this.#pumping = false;
       const far = this.#pc.peer?.channel;
-      while (this.#pc.iceConnectionState === "connected" && far?.readyState === "open") {
+      let room = AT_ONCE;
+      while (room > 0 && this.#pc.iceConnectionState === "connected" && far?.readyState === "open") {
         const next = this.#queue.shift();
         if (next === undefined) return;
+        room -= next.length;
         this.bufferedAmount -= next.length;
         const data = this.tamper(next);
         if (data !== null) far.onmessage?.({ data: data.buffer });
         if (this.bufferedAmount <= this.bufferedAmountLowThreshold) this.onbufferedamountlow?.();
       }
-      if (this.#queue.length > 0 && this.readyState === "open") setTimeout(() => this.#pump(), 5);
+      if (this.#queue.length > 0 && this.readyState === "open") setTimeout(() => this.#pump(), 2);
     });
   }
 }
