@@ -70,15 +70,27 @@ func (c *Client) attach(ctx context.Context, conn *connection, w *pb.Welcome) (a
 			return nil, err
 		}
 	}
-	return cu, c.update(ctx, func(w *work) error { // of which every commit was refused: an honest server has better ones
-		rows, err := w.Conversations()
-		for _, row := range rows {
-			if row.Chain == nil && row.ThroughSeq > 0 {
-				cu.behind(row.ID, 0)
-			}
-		}
+	return cu, cu.suspect(ctx)
+}
+
+// suspect has the conversations compared with the relay of which an event was refused before this connection: an honest
+// relay has another one in its place by now.
+func (cu *catchUp) suspect(ctx context.Context) error {
+	var rows []*local.Conversation
+	err := cu.c.update(ctx, func(w *work) (err error) {
+		rows, err = w.Conversations()
 		return err
 	})
+	for _, row := range rows {
+		if row.SuspectSeq == 0 {
+			continue
+		}
+		cu.mu.Lock()
+		cu.suspects[row.ID] = true
+		cu.mu.Unlock()
+		cu.behind(row.ID, 0)
+	}
+	return err
 }
 
 // poke wakes run.
@@ -141,13 +153,13 @@ func (cu *catchUp) newest(id proto.ID) uint64 {
 	return cu.seen[id]
 }
 
-// suspect says once that an event was refused before this connection.
-func (cu *catchUp) suspect(id proto.ID) bool {
+// suspected says once that an event was refused before this connection.
+func (cu *catchUp) suspected(id proto.ID) bool {
 	cu.mu.Lock()
 	defer cu.mu.Unlock()
-	suspect := cu.suspects[id]
+	suspected := cu.suspects[id]
 	delete(cu.suspects, id)
-	return suspect
+	return suspected
 }
 
 // gone notes that a number that was announced is not there.

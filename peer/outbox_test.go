@@ -284,9 +284,6 @@ func TestCompare(t *testing.T) {
 		"server lost the end":   {head: 0, fetched: true},
 		"server lost a cursor":  {head: 1, delivered: 0, fetched: true},
 		"read again, and began": {head: 1, delivered: 1, fetched: true, change: func(r *room) error { r.row.Rereading = true; return r.save() }},
-		"refused something": {head: 1, delivered: 1, fetched: true, change: func(r *room) error {
-			return r.storeEvents([]*pb.Event{{Conversation: r.row.ID.Bytes(), Seq: 2}}, 1, nil)
-		}},
 		"without its key": {head: 1, delivered: 1, fetched: true, change: func(r *room) error {
 			return r.SaveEpochKey(r.row.ID, 1, make([]byte, proto.KeySize))
 		}},

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/parley-chat/parley/peer/local"
@@ -203,7 +204,9 @@ func TestRefusedEvent(t *testing.T) {
 		t.Errorf("shows %s", got)
 	}
 	cu := newCatchUp(ben.Client, nil)
-	cu.suspects[l.id] = true // as the greeting says
+	if err := cu.suspect(t.Context()); err != nil || !slices.Equal(cu.due, []proto.ID{l.id}) {
+		t.Errorf("to be compared: %v, %v", cu.due, err)
+	}
 	request, err := cu.position(t.Context(), l.id)
 	refused := proto.EnvelopeHash(altered.events[2].GetEnvelope())
 	if err != nil || request.GetAfter() != 4 || request.GetKnownSeq() != 3 || !bytes.Equal(request.GetKnownHash(), refused[:]) {

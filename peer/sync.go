@@ -77,7 +77,7 @@ func (cu *catchUp) position(ctx context.Context, id proto.ID) (*pb.Sync, error) 
 		if err == nil {
 			request.After, request.KnownSeq, request.KnownHash = r.row.ThroughSeq, r.row.KnownSeq, r.row.KnownHash
 		}
-		if err == nil && r.row.SuspectSeq != 0 && cu.suspect(id) {
+		if err == nil && r.row.SuspectSeq != 0 && cu.suspected(id) {
 			request.KnownSeq, request.KnownHash = r.row.SuspectSeq, r.row.SuspectHash
 		}
 		return err
@@ -255,11 +255,10 @@ func (c *Client) noteState(ctx context.Context, state *pb.ConversationState) err
 }
 
 // compare decides whether a conversation has to be fetched, or its key asked for. A relay that has no more than this device, and knows that this
-// device has it, still has all that it had when it was told so: it was not restored from an older copy meanwhile. After an
-// event was refused it is asked whether it has another one there by now.
+// device has it, still has all that it had when it was told so: it was not restored from an older copy meanwhile.
 func (cu *catchUp) compare(id proto.ID, row *local.Conversation, deaf bool, state *pb.ConversationState) {
 	head := state.GetHeadSeq()
-	if !deaf && row.SuspectSeq == 0 && !row.Rereading && row.ThroughSeq == head && state.GetDeliveredSeq() >= head && cu.arrived(id, head) {
+	if !deaf && !row.Rereading && row.ThroughSeq == head && state.GetDeliveredSeq() >= head && cu.arrived(id, head) {
 		cu.cursorMoved(id) // what was read here may have to be told
 		cu.c.kick()
 		return
@@ -270,7 +269,6 @@ func (cu *catchUp) compare(id proto.ID, row *local.Conversation, deaf bool, stat
 	cu.behind(id, head)
 	cu.mu.Lock()
 	defer cu.mu.Unlock()
-	cu.suspects[id] = row.SuspectSeq != 0
 	if !cu.online && row.ThroughSeq != head {
 		cu.greeting[id] = true
 	}
