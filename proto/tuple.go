@@ -46,6 +46,8 @@ const (
 	LabelRecovery       = "recovery"
 	LabelRecoveryAuth   = "recovery-auth"
 	LabelRecoveryWrap   = "recovery-wrap"
+	LabelDeviceLink     = "device-link"
+	LabelSetting        = "setting"
 )
 
 // labelPrefix separates this protocol and its version from every other use of the same keys.

@@ -89,6 +89,8 @@ type vectors struct {
 	Fragments    fragmentVector     `json:"fragments"`
 	Safety       []safetyVector     `json:"safety"`
 	Recovery     recoveryVector     `json:"recovery"`
+	Settings     []settingVector    `json:"settings"`
+	DeviceLink   deviceLinkVector   `json:"device_link"`
 	Negative     []negativeVector   `json:"negative"`
 }
 
@@ -140,7 +142,8 @@ func buildVectors(t *testing.T) *vectors {
 	// Every part draws from a seed of its own, so that a change of one leaves the others alone.
 	for i, part := range []func(*testing.T, *world, *vectors){
 		buildPrimitives, buildNames, buildPassword, buildAccounts, buildInvitation, buildPair, buildGroup,
-		buildEnvelopes, buildDescriptions, buildLinkProof, buildFragments, buildNegative, buildSafety, buildRecovery,
+		buildEnvelopes, buildDescriptions, buildLinkProof, buildFragments, buildNegative, buildSafety, buildRecovery, buildSettings,
+		buildDeviceLink,
 	} {
 		t.Run("", func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, uint64(i)+1)

@@ -925,6 +925,183 @@ func (x *DeviceAsk) GetName() string {
 	return ""
 }
 
+// SealedSetting is the value of a Setting: sealed under a key derived from the account's HPKE key of that generation, the
+// setting's key as additional field, so that every device of the account reads it and nobody else does.
+type SealedSetting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Sealed        *Sealed                `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedSetting) Reset() {
+	*x = SealedSetting{}
+	mi := &file_parley_v1_account_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedSetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedSetting) ProtoMessage() {}
+
+func (x *SealedSetting) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_account_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedSetting.ProtoReflect.Descriptor instead.
+func (*SealedSetting) Descriptor() ([]byte, []int) {
+	return file_parley_v1_account_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *SealedSetting) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *SealedSetting) GetSealed() *Sealed {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+// PersonSetting is what somebody notes of another person, the same on every device. Key: "person/" and the other's account
+// id as text.
+type PersonSetting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nickname      string                 `protobuf:"bytes,1,opt,name=nickname,proto3" json:"nickname,omitempty"`                           // instead of the one that they gave themselves; empty: theirs
+	HideAddress   bool                   `protobuf:"varint,2,opt,name=hide_address,json=hideAddress,proto3" json:"hide_address,omitempty"` // links to them go through TURN alone
+	ComparedKey   []byte                 `protobuf:"bytes,3,opt,name=compared_key,json=comparedKey,proto3" json:"compared_key,omitempty"`  // identity key whose safety number was compared; empty: none
+	ComparedMs    uint64                 `protobuf:"varint,4,opt,name=compared_ms,json=comparedMs,proto3" json:"compared_ms,omitempty"`
+	AcceptedKey   []byte                 `protobuf:"bytes,5,opt,name=accepted_key,json=acceptedKey,proto3" json:"accepted_key,omitempty"` // identity key that was accepted in place of the one before without comparing; empty: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PersonSetting) Reset() {
+	*x = PersonSetting{}
+	mi := &file_parley_v1_account_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PersonSetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PersonSetting) ProtoMessage() {}
+
+func (x *PersonSetting) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_account_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PersonSetting.ProtoReflect.Descriptor instead.
+func (*PersonSetting) Descriptor() ([]byte, []int) {
+	return file_parley_v1_account_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PersonSetting) GetNickname() string {
+	if x != nil {
+		return x.Nickname
+	}
+	return ""
+}
+
+func (x *PersonSetting) GetHideAddress() bool {
+	if x != nil {
+		return x.HideAddress
+	}
+	return false
+}
+
+func (x *PersonSetting) GetComparedKey() []byte {
+	if x != nil {
+		return x.ComparedKey
+	}
+	return nil
+}
+
+func (x *PersonSetting) GetComparedMs() uint64 {
+	if x != nil {
+		return x.ComparedMs
+	}
+	return 0
+}
+
+func (x *PersonSetting) GetAcceptedKey() []byte {
+	if x != nil {
+		return x.AcceptedKey
+	}
+	return nil
+}
+
+// LinkSetting is how this account's links are made. Key: "links".
+type LinkSetting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HideAddress   bool                   `protobuf:"varint,1,opt,name=hide_address,json=hideAddress,proto3" json:"hide_address,omitempty"` // all links go through TURN alone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkSetting) Reset() {
+	*x = LinkSetting{}
+	mi := &file_parley_v1_account_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkSetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkSetting) ProtoMessage() {}
+
+func (x *LinkSetting) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_account_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkSetting.ProtoReflect.Descriptor instead.
+func (*LinkSetting) Descriptor() ([]byte, []int) {
+	return file_parley_v1_account_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *LinkSetting) GetHideAddress() bool {
+	if x != nil {
+		return x.HideAddress
+	}
+	return false
+}
+
 var File_parley_v1_account_proto protoreflect.FileDescriptor
 
 const file_parley_v1_account_proto_rawDesc = "" +
@@ -1012,7 +1189,21 @@ const file_parley_v1_account_proto_rawDesc = "" +
 	"\fconversation\x18\x04 \x01(\fR\fconversation\"J\n" +
 	"\tDeviceAsk\x12)\n" +
 	"\x04keys\x18\x01 \x01(\v2\x15.parley.v1.DeviceKeysR\x04keys\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04nameB7Z5github.com/parley-chat/parley/proto/parleyv1;parleyv1b\x06proto3"
+	"\x04name\x18\x02 \x01(\tR\x04name\"Z\n" +
+	"\rSealedSetting\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\x12)\n" +
+	"\x06sealed\x18\x02 \x01(\v2\x11.parley.v1.SealedR\x06sealed\"\xb5\x01\n" +
+	"\rPersonSetting\x12\x1a\n" +
+	"\bnickname\x18\x01 \x01(\tR\bnickname\x12!\n" +
+	"\fhide_address\x18\x02 \x01(\bR\vhideAddress\x12!\n" +
+	"\fcompared_key\x18\x03 \x01(\fR\vcomparedKey\x12\x1f\n" +
+	"\vcompared_ms\x18\x04 \x01(\x04R\n" +
+	"comparedMs\x12!\n" +
+	"\faccepted_key\x18\x05 \x01(\fR\vacceptedKey\"0\n" +
+	"\vLinkSetting\x12!\n" +
+	"\fhide_address\x18\x01 \x01(\bR\vhideAddressB7Z5github.com/parley-chat/parley/proto/parleyv1;parleyv1b\x06proto3"
 
 var (
 	file_parley_v1_account_proto_rawDescOnce sync.Once
@@ -1026,7 +1217,7 @@ func file_parley_v1_account_proto_rawDescGZIP() []byte {
 	return file_parley_v1_account_proto_rawDescData
 }
 
-var file_parley_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_parley_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_parley_v1_account_proto_goTypes = []any{
 	(*Signed)(nil),               // 0: parley.v1.Signed
 	(*Sealed)(nil),               // 1: parley.v1.Sealed
@@ -1041,16 +1232,20 @@ var file_parley_v1_account_proto_goTypes = []any{
 	(*InvitationSecretPart)(nil), // 10: parley.v1.InvitationSecretPart
 	(*LinkJoin)(nil),             // 11: parley.v1.LinkJoin
 	(*DeviceAsk)(nil),            // 12: parley.v1.DeviceAsk
+	(*SealedSetting)(nil),        // 13: parley.v1.SealedSetting
+	(*PersonSetting)(nil),        // 14: parley.v1.PersonSetting
+	(*LinkSetting)(nil),          // 15: parley.v1.LinkSetting
 }
 var file_parley_v1_account_proto_depIdxs = []int32{
 	2, // 0: parley.v1.DeviceList.devices:type_name -> parley.v1.DeviceKeys
 	4, // 1: parley.v1.KeyRing.keys:type_name -> parley.v1.AccountKey
 	2, // 2: parley.v1.DeviceAsk.keys:type_name -> parley.v1.DeviceKeys
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1, // 3: parley.v1.SealedSetting.sealed:type_name -> parley.v1.Sealed
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_account_proto_init() }
@@ -1064,7 +1259,7 @@ func file_parley_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_account_proto_rawDesc), len(file_parley_v1_account_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -31,6 +31,8 @@ export const Label = {
   recovery: "recovery",
   recoveryAuth: "recovery-auth",
   recoveryWrap: "recovery-wrap",
+  deviceLink: "device-link",
+  setting: "setting",
 } as const;
 
 /** Separates this protocol and its version from every other use of the same keys. */

@@ -1,8 +1,9 @@
 // Opens and checks everything in proto/testdata/vectors.json, as TestVectors does in Go.
-import { create, equals } from "@bufbuild/protobuf";
+import { create, equals, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { sha256 } from "./bytes.ts";
 import { Chain } from "./chain.ts";
+import { newDeviceLink, parseDeviceLink } from "./devicelink.ts";
 import { openDeviceList } from "./devices.ts";
 import {
   blank,
@@ -28,6 +29,7 @@ import { newRecoveryCode, parseRecoveryCode } from "./recovery.ts";
 import { matchSafety, safetyNumber, safetyText } from "./safety.ts";
 import * as pb from "./schema.ts";
 import { openBytes } from "./seal.ts";
+import { openSetting, personOfSetting, personSettingKey, SETTING_LINKS, sealSetting } from "./settings.ts";
 import { importSeed, publicOf, sign, verify } from "./sign.ts";
 import { linkEnd } from "./testing/ends.ts";
 import { decode, errorName, fromHex, idOf, lookupIn, present, readVectors, toHex } from "./testing/vectors.ts";
@@ -125,6 +127,46 @@ test("recovery codes", async () => {
   expect([toHex(auth), toHex(wrap)]).toEqual([v.recovery.auth, v.recovery.wrap]);
   const made = newRecoveryCode();
   expect(await (await parseRecoveryCode(await made.text())).text()).toBe(await made.text());
+});
+
+test("settings", async () => {
+  const account = idOf(alice.account);
+  const key = { generation: 2, privateKey: fromHex(alice.next_account_private) };
+  const find = async (generation: number) => (generation === 2 ? key.privateKey : null);
+  for (const c of v.settings) {
+    const person = c.person === undefined ? null : idOf(c.person);
+    expect(personOfSetting(c.key)).toBe(person);
+    expect(person === null ? SETTING_LINKS : personSettingKey(person)).toBe(c.key);
+    const schema = person === null ? pb.LinkSettingSchema : pb.PersonSettingSchema;
+    const sealed = fromHex(c.SealedSetting);
+    const value = await openSetting(find, account, c.key, schema, sealed);
+    expect(toHex(toBinary(schema, value))).toBe(c.PersonSetting ?? c.LinkSetting);
+    const again = await sealSetting(key, account, c.key, schema, value);
+    expect(await openSetting(find, account, c.key, schema, again)).toEqual(value);
+    const refusals = [
+      () => openSetting(find, account, `${c.key}x`, schema, sealed),
+      () => openSetting(find, idOf(bob.account), c.key, schema, sealed),
+      () => openSetting(async () => fromHex(alice.account_private), account, c.key, schema, sealed),
+      () => openSetting(find, account, c.key, schema, new Uint8Array([8])),
+    ];
+    for (const refused of refusals) expect(await errorName(refused)).toBe("malformed");
+    expect(await errorName(() => openSetting(async () => null, account, c.key, schema, sealed))).toBe("not_found");
+  }
+  for (const text of ["", "person", "person/", "person/x"]) expect(personOfSetting(text)).toBeNull();
+});
+
+test("device links", async () => {
+  const c = v.device_link;
+  for (const r of c.read) {
+    expect(await errorName(() => parseDeviceLink(r.in)), r.in).toBe(r.error);
+    if (r.error === undefined) expect(parseDeviceLink(r.in).toString()).toBe(r.out);
+  }
+  const link = parseDeviceLink(c.text);
+  expect([link.path(), link.code, link.account]).toEqual([c.path, c.code, idOf(c.account)]);
+  const sealed = decode(pb.SealedSchema, c.Sealed);
+  expect(toHex(toBinary(pb.DeviceAskSchema, await link.open(sealed)))).toBe(c.DeviceAsk);
+  expect(await errorName(() => newDeviceLink(c.code, link.account).open(sealed))).toBe("malformed");
+  expect(await errorName(async () => link.open(await link.seal(create(pb.DeviceAskSchema))))).toBe("malformed");
 });
 
 describe("accounts", () => {

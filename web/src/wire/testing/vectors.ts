@@ -169,6 +169,22 @@ export interface Vectors {
     readonly number: string;
     readonly text: string;
   }[];
+  readonly settings: readonly {
+    readonly key: string;
+    readonly person?: string;
+    readonly PersonSetting?: string;
+    readonly LinkSetting?: string;
+    readonly SealedSetting: string;
+  }[];
+  readonly device_link: {
+    readonly text: string;
+    readonly path: string;
+    readonly code: string;
+    readonly account: string;
+    readonly DeviceAsk: string;
+    readonly Sealed: string;
+    readonly read: readonly Text[];
+  };
   readonly recovery: {
     readonly code: string;
     readonly host: string;

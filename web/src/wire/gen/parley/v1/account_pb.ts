@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/account.proto.
  */
 export const file_parley_v1_account: GenFile = /*@__PURE__*/
-  fileDesc("ChdwYXJsZXkvdjEvYWNjb3VudC5wcm90bxIJcGFybGV5LnYxIikKBlNpZ25lZBIMCgRib2R5GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCIrCgZTZWFsZWQSDQoFbm9uY2UYASABKAwSEgoKY2lwaGVydGV4dBgCIAEoDCJSCgpEZXZpY2VLZXlzEg4KBmRldmljZRgBIAEoDBIQCghzaWduX2tleRgCIAEoDBIQCghzZWFsX2tleRgDIAEoDBIQCghhZGRlZF9tcxgEIAEoBCLHAQoKRGV2aWNlTGlzdBINCgVzdWl0ZRgBIAEoDRIPCgdhY2NvdW50GAIgASgMEg8KB3ZlcnNpb24YAyABKAQSEAoIcHJldmlvdXMYBCABKAwSFAoMaWRlbnRpdHlfa2V5GAUgASgMEhIKCmdlbmVyYXRpb24YBiABKA0SEwoLYWNjb3VudF9rZXkYByABKAwSJgoHZGV2aWNlcxgIIAMoCzIVLnBhcmxleS52MS5EZXZpY2VLZXlzEg8KB3RpbWVfbXMYCSABKAQiNQoKQWNjb3VudEtleRISCgpnZW5lcmF0aW9uGAEgASgNEhMKC3ByaXZhdGVfa2V5GAIgASgMIkUKB0tleVJpbmcSFQoNaWRlbnRpdHlfc2VlZBgBIAEoDBIjCgRrZXlzGAIgAygLMhUucGFybGV5LnYxLkFjY291bnRLZXkiYwoOUGFzc3dvcmRQYXJhbXMSEgoKbWVtb3J5X2tpYhgBIAEoDRIMCgR0aW1lGAIgASgNEhMKC3BhcmFsbGVsaXNtGAMgASgNEgwKBHNhbHQYBCABKAwSDAoEaG9zdBgFIAEoCSJWCg9HZW5lcmF0aW9uR3JhbnQSDgoGZGV2aWNlGAEgASgMEhIKCmdlbmVyYXRpb24YAiABKA0SCwoDZW5jGAMgASgMEhIKCmNpcGhlcnRleHQYBCABKAwiSwoLRGV2aWNlTG9naW4SDAoEaG9zdBgBIAEoCRIPCgdhY2NvdW50GAIgASgMEg4KBmRldmljZRgDIAEoDBINCgVub25jZRgEIAEoDCKFAQoKSW52aXRhdGlvbhIMCgRjb2RlGAEgASgJEg8KB2FjY291bnQYAiABKAwSDgoGZGV2aWNlGAMgASgMEhAKCGxpbmtfa2V5GAQgASgMEhQKDGNvbnZlcnNhdGlvbhgFIAEoDBISCgpleHBpcmVzX21zGAYgASgEEgwKBHVzZXMYByABKA0idAoUSW52aXRhdGlvblNlY3JldFBhcnQSDwoHYWNjb3VudBgBIAEoDBIUCgxpZGVudGl0eV9rZXkYAiABKAwSFAoMY29udmVyc2F0aW9uGAMgASgMEhAKCG5pY2tuYW1lGAQgASgJEg0KBXRpdGxlGAUgASgJIlUKCExpbmtKb2luEgwKBGNvZGUYASABKAkSDwoHYWNjb3VudBgCIAEoDBIUCgxpZGVudGl0eV9rZXkYAyABKAwSFAoMY29udmVyc2F0aW9uGAQgASgMIj4KCURldmljZUFzaxIjCgRrZXlzGAEgASgLMhUucGFybGV5LnYxLkRldmljZUtleXMSDAoEbmFtZRgCIAEoCUI3WjVnaXRodWIuY29tL3BhcmxleS1jaGF0L3BhcmxleS9wcm90by9wYXJsZXl2MTtwYXJsZXl2MWIGcHJvdG8z");
+  fileDesc("ChdwYXJsZXkvdjEvYWNjb3VudC5wcm90bxIJcGFybGV5LnYxIikKBlNpZ25lZBIMCgRib2R5GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCIrCgZTZWFsZWQSDQoFbm9uY2UYASABKAwSEgoKY2lwaGVydGV4dBgCIAEoDCJSCgpEZXZpY2VLZXlzEg4KBmRldmljZRgBIAEoDBIQCghzaWduX2tleRgCIAEoDBIQCghzZWFsX2tleRgDIAEoDBIQCghhZGRlZF9tcxgEIAEoBCLHAQoKRGV2aWNlTGlzdBINCgVzdWl0ZRgBIAEoDRIPCgdhY2NvdW50GAIgASgMEg8KB3ZlcnNpb24YAyABKAQSEAoIcHJldmlvdXMYBCABKAwSFAoMaWRlbnRpdHlfa2V5GAUgASgMEhIKCmdlbmVyYXRpb24YBiABKA0SEwoLYWNjb3VudF9rZXkYByABKAwSJgoHZGV2aWNlcxgIIAMoCzIVLnBhcmxleS52MS5EZXZpY2VLZXlzEg8KB3RpbWVfbXMYCSABKAQiNQoKQWNjb3VudEtleRISCgpnZW5lcmF0aW9uGAEgASgNEhMKC3ByaXZhdGVfa2V5GAIgASgMIkUKB0tleVJpbmcSFQoNaWRlbnRpdHlfc2VlZBgBIAEoDBIjCgRrZXlzGAIgAygLMhUucGFybGV5LnYxLkFjY291bnRLZXkiYwoOUGFzc3dvcmRQYXJhbXMSEgoKbWVtb3J5X2tpYhgBIAEoDRIMCgR0aW1lGAIgASgNEhMKC3BhcmFsbGVsaXNtGAMgASgNEgwKBHNhbHQYBCABKAwSDAoEaG9zdBgFIAEoCSJWCg9HZW5lcmF0aW9uR3JhbnQSDgoGZGV2aWNlGAEgASgMEhIKCmdlbmVyYXRpb24YAiABKA0SCwoDZW5jGAMgASgMEhIKCmNpcGhlcnRleHQYBCABKAwiSwoLRGV2aWNlTG9naW4SDAoEaG9zdBgBIAEoCRIPCgdhY2NvdW50GAIgASgMEg4KBmRldmljZRgDIAEoDBINCgVub25jZRgEIAEoDCKFAQoKSW52aXRhdGlvbhIMCgRjb2RlGAEgASgJEg8KB2FjY291bnQYAiABKAwSDgoGZGV2aWNlGAMgASgMEhAKCGxpbmtfa2V5GAQgASgMEhQKDGNvbnZlcnNhdGlvbhgFIAEoDBISCgpleHBpcmVzX21zGAYgASgEEgwKBHVzZXMYByABKA0idAoUSW52aXRhdGlvblNlY3JldFBhcnQSDwoHYWNjb3VudBgBIAEoDBIUCgxpZGVudGl0eV9rZXkYAiABKAwSFAoMY29udmVyc2F0aW9uGAMgASgMEhAKCG5pY2tuYW1lGAQgASgJEg0KBXRpdGxlGAUgASgJIlUKCExpbmtKb2luEgwKBGNvZGUYASABKAkSDwoHYWNjb3VudBgCIAEoDBIUCgxpZGVudGl0eV9rZXkYAyABKAwSFAoMY29udmVyc2F0aW9uGAQgASgMIj4KCURldmljZUFzaxIjCgRrZXlzGAEgASgLMhUucGFybGV5LnYxLkRldmljZUtleXMSDAoEbmFtZRgCIAEoCSJGCg1TZWFsZWRTZXR0aW5nEhIKCmdlbmVyYXRpb24YASABKA0SIQoGc2VhbGVkGAIgASgLMhEucGFybGV5LnYxLlNlYWxlZCJ4Cg1QZXJzb25TZXR0aW5nEhAKCG5pY2tuYW1lGAEgASgJEhQKDGhpZGVfYWRkcmVzcxgCIAEoCBIUCgxjb21wYXJlZF9rZXkYAyABKAwSEwoLY29tcGFyZWRfbXMYBCABKAQSFAoMYWNjZXB0ZWRfa2V5GAUgASgMIiMKC0xpbmtTZXR0aW5nEhQKDGhpZGVfYWRkcmVzcxgBIAEoCEI3WjVnaXRodWIuY29tL3BhcmxleS1jaGF0L3BhcmxleS9wcm90by9wYXJsZXl2MTtwYXJsZXl2MWIGcHJvdG8z");
 
 /**
  * Signed carries an object as the exact bytes its signer made and the Ed25519 signature over
@@ -494,4 +494,98 @@ export type DeviceAsk = Message<"parley.v1.DeviceAsk"> & {
  */
 export const DeviceAskSchema: GenMessage<DeviceAsk> = /*@__PURE__*/
   messageDesc(file_parley_v1_account, 12);
+
+/**
+ * SealedSetting is the value of a Setting: sealed under a key derived from the account's HPKE key of that generation, the
+ * setting's key as additional field, so that every device of the account reads it and nobody else does.
+ *
+ * @generated from message parley.v1.SealedSetting
+ */
+export type SealedSetting = Message<"parley.v1.SealedSetting"> & {
+  /**
+   * @generated from field: uint32 generation = 1;
+   */
+  generation: number;
+
+  /**
+   * @generated from field: parley.v1.Sealed sealed = 2;
+   */
+  sealed?: Sealed | undefined;
+};
+
+/**
+ * Describes the message parley.v1.SealedSetting.
+ * Use `create(SealedSettingSchema)` to create a new message.
+ */
+export const SealedSettingSchema: GenMessage<SealedSetting> = /*@__PURE__*/
+  messageDesc(file_parley_v1_account, 13);
+
+/**
+ * PersonSetting is what somebody notes of another person, the same on every device. Key: "person/" and the other's account
+ * id as text.
+ *
+ * @generated from message parley.v1.PersonSetting
+ */
+export type PersonSetting = Message<"parley.v1.PersonSetting"> & {
+  /**
+   * instead of the one that they gave themselves; empty: theirs
+   *
+   * @generated from field: string nickname = 1;
+   */
+  nickname: string;
+
+  /**
+   * links to them go through TURN alone
+   *
+   * @generated from field: bool hide_address = 2;
+   */
+  hideAddress: boolean;
+
+  /**
+   * identity key whose safety number was compared; empty: none
+   *
+   * @generated from field: bytes compared_key = 3;
+   */
+  comparedKey: Uint8Array;
+
+  /**
+   * @generated from field: uint64 compared_ms = 4;
+   */
+  comparedMs: bigint;
+
+  /**
+   * identity key that was accepted in place of the one before without comparing; empty: none
+   *
+   * @generated from field: bytes accepted_key = 5;
+   */
+  acceptedKey: Uint8Array;
+};
+
+/**
+ * Describes the message parley.v1.PersonSetting.
+ * Use `create(PersonSettingSchema)` to create a new message.
+ */
+export const PersonSettingSchema: GenMessage<PersonSetting> = /*@__PURE__*/
+  messageDesc(file_parley_v1_account, 14);
+
+/**
+ * LinkSetting is how this account's links are made. Key: "links".
+ *
+ * @generated from message parley.v1.LinkSetting
+ */
+export type LinkSetting = Message<"parley.v1.LinkSetting"> & {
+  /**
+   * all links go through TURN alone
+   *
+   * @generated from field: bool hide_address = 1;
+   */
+  hideAddress: boolean;
+};
+
+/**
+ * Describes the message parley.v1.LinkSetting.
+ * Use `create(LinkSettingSchema)` to create a new message.
+ */
+export const LinkSettingSchema: GenMessage<LinkSetting> = /*@__PURE__*/
+  messageDesc(file_parley_v1_account, 15);
 
