@@ -14,7 +14,9 @@ function asHost(url: string, host: string): Promise<string> {
   return new Promise((resolve, reject) => {
     get(url, { headers: { host } }, (answer) => {
       let text = "";
-      answer.on("data", (part) => { text += part; });
+      answer.on("data", (part) => {
+        text += part;
+      });
       answer.on("end", () => resolve(text));
     }).on("error", reject);
   });
