@@ -152,11 +152,11 @@ func setPassword(req *pb.RegisterRequest, p *Profile, identity ed25519.PrivateKe
 }
 
 func newPassword(p *Profile, server, user, password string, master []byte) (*pb.PasswordSetup, error) {
-	if err := proto.CheckPassword(password); err != nil {
-		return nil, err
-	}
 	host, err := proto.ServerHost(server)
 	if err != nil {
+		return nil, err
+	}
+	if err := proto.CheckPassword(password, user, host); err != nil {
 		return nil, err
 	}
 	params := proto.NewPasswordParams(host)

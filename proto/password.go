@@ -1,7 +1,6 @@
 package proto
 
 import (
-	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
@@ -37,19 +36,6 @@ func CheckPasswordParams(p *pb.PasswordParams) error {
 	case p.GetMemoryKib() > argonMaxMemory, p.GetTime() > argonMaxTime, p.GetParallelism() < 1, p.GetParallelism() > argonMax,
 		len(p.GetSalt()) > saltMax:
 		return Errorf(weak, "the server asks for password parameters out of range: nothing was sent to it")
-	}
-	return nil
-}
-
-// CheckPassword refuses passwords that are too short or too long. Strength beyond that is for the
-// person to choose.
-func CheckPassword(password string) error {
-	n := utf8.RuneCountInString(password)
-	if n < MinPassword {
-		return Errorf(weak, "a password has at least %d characters", MinPassword)
-	}
-	if n > MaxPassword || !utf8.ValidString(password) {
-		return Errorf(weak, "a password has at most %d characters", MaxPassword)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package proto
 
 import (
-	"strings"
 	"testing"
 
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -34,17 +33,5 @@ func TestPasswordSecretsWantAName(t *testing.T) {
 	t.Parallel()
 	if _, _, err := PasswordSecrets("password", "chat.example", "a b", NewPasswordParams("")); !HasCode(err, nameInvalid) {
 		t.Error(err)
-	}
-}
-
-func TestCheckPassword(t *testing.T) {
-	t.Parallel()
-	for password, ok := range map[string]bool{
-		"": false, "1234567": false, "12345678": true, "密码密码密码密码": true, "密码密码": false, "1234567\xff": false,
-		strings.Repeat("x", MaxPassword): true, strings.Repeat("x", MaxPassword+1): false,
-	} {
-		if err := CheckPassword(password); (err == nil) != ok {
-			t.Errorf("%.20q: %v", password, err)
-		}
 	}
 }

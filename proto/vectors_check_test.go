@@ -17,7 +17,7 @@ func TestVectors(t *testing.T) {
 		"primitives": checkPrimitives, "texts": checkTexts, "password": checkPasswordVector, "accounts": checkAccounts,
 		"invitation": checkInvitation, "chains": checkChains, "envelopes": checkEnvelopes, "links": checkLinks,
 		"fragments": checkFragments, "negative": checkNegative, "safety": checkSafety, "recovery": checkRecovery,
-		"settings": checkSettings, "device link": checkDeviceLink,
+		"settings": checkSettings, "device link": checkDeviceLink, "strengths": checkStrengths,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, v) })
 	}

@@ -89,6 +89,7 @@ type vectors struct {
 	Fragments    fragmentVector     `json:"fragments"`
 	Safety       []safetyVector     `json:"safety"`
 	Recovery     recoveryVector     `json:"recovery"`
+	Strengths    []strengthVector   `json:"strengths"`
 	Settings     []settingVector    `json:"settings"`
 	DeviceLink   deviceLinkVector   `json:"device_link"`
 	Negative     []negativeVector   `json:"negative"`
@@ -143,7 +144,7 @@ func buildVectors(t *testing.T) *vectors {
 	for i, part := range []func(*testing.T, *world, *vectors){
 		buildPrimitives, buildNames, buildPassword, buildAccounts, buildInvitation, buildPair, buildGroup,
 		buildEnvelopes, buildDescriptions, buildLinkProof, buildFragments, buildNegative, buildSafety, buildRecovery, buildSettings,
-		buildDeviceLink,
+		buildDeviceLink, buildStrengths,
 	} {
 		t.Run("", func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, uint64(i)+1)

@@ -13,7 +13,7 @@ import { parseInvitation } from "../wire/invitation.ts";
 import { checkKeyRing, openKeyRing, sealKeyRing, unwrapMaster, wrapMaster } from "../wire/keyring.ts";
 import { signDeviceLogin } from "../wire/login.ts";
 import { cleanNickname, foldUserName } from "../wire/names.ts";
-import { checkPassword, newPasswordParams, passwordSecrets } from "../wire/password.ts";
+import { newPasswordParams, passwordSecrets } from "../wire/password.ts";
 import {
   ChallengeRequestSchema,
   ChallengeSchema,
@@ -42,6 +42,7 @@ import {
 } from "../wire/schema.ts";
 import { newSealingKey } from "../wire/seal.ts";
 import { importSeed, newIdentity, newSigningPair, signedOrEmpty, signMessage } from "../wire/sign.ts";
+import { checkPassword } from "../wire/strength.ts";
 import { Label } from "../wire/tuple.ts";
 import { unmarshal } from "../wire/unmarshal.ts";
 import { sealAccountKey, sealIdentity } from "./core.ts";
@@ -137,8 +138,8 @@ async function newPassword(
   password: string,
   master: Uint8Array,
 ): Promise<PasswordSetup> {
-  checkPassword(password);
   const host = serverHost(base);
+  checkPassword(password, [user, host]);
   const params = newPasswordParams(host);
   const { auth, wrap } = await passwordSecrets(password, host, user, params);
   return create(PasswordSetupSchema, {

@@ -20,13 +20,14 @@ import {
   unwrapMaster,
   wrapMaster,
 } from "./keyring.ts";
-import { MAX_FRAME, MAX_TEXT } from "./limits.ts";
+import { MAX_FRAME, MAX_PASSWORD, MAX_TEXT } from "./limits.ts";
 import { openDescription, signDescription, signLinkProof, verifyLinkProof } from "./link.ts";
 import { openDeviceLogin, signDeviceLogin } from "./login.ts";
-import { checkPassword, checkPasswordParams, newPasswordParams } from "./password.ts";
+import { checkPasswordParams, newPasswordParams } from "./password.ts";
 import * as pb from "./schema.ts";
 import { newSealingKey, openBytes } from "./seal.ts";
 import { importSeed, signMessage } from "./sign.ts";
+import { checkPassword } from "./strength.ts";
 import { lookupOf, makePerson } from "./testing/people.ts";
 import { errorName, present } from "./testing/vectors.ts";
 import { Label } from "./tuple.ts";
@@ -237,9 +238,8 @@ test("public keys that nothing may be sealed to", async () => {
 
 test("passwords", async () => {
   checkPasswordParams(newPasswordParams("chat.example"));
-  checkPassword("12345678");
-  checkPassword("😀".repeat(1024));
-  for (const password of ["", "1234567", "😀".repeat(1025), "12345678\ud800"]) {
+  checkPassword("长".repeat(MAX_PASSWORD - 8) + "四个不同的汉字吧");
+  for (const password of ["", "1234567", "😀😁🍎🐢".repeat(257), "wrong staple\ud800"]) {
     expect(await errorName(() => checkPassword(password))).toBe("weak_parameters");
   }
 });

@@ -2,7 +2,6 @@ import { create } from "@bufbuild/protobuf";
 import { argon2id } from "hash-wasm";
 import { type Bytes, randomBytes, utf8 } from "./bytes.ts";
 import { weak } from "./errors.ts";
-import { MAX_PASSWORD, MIN_PASSWORD } from "./limits.ts";
 import { foldUserName } from "./names.ts";
 import { type PasswordParams, PasswordParamsSchema } from "./schema.ts";
 import { derive, hash, Label } from "./tuple.ts";
@@ -32,15 +31,6 @@ export function checkPasswordParams(p: PasswordParams): void {
   const threads = p.parallelism >= 1 && p.parallelism <= MAX_THREADS;
   if (p.memoryKib > MAX_MEMORY || p.time > MAX_TIME || !threads || p.salt.length > MAX_SALT) {
     throw weak("the server asks for password parameters out of range: nothing was sent to it");
-  }
-}
-
-/** Refuses passwords that are too short or too long (weak_parameters). Strength beyond that is for the person to choose. */
-export function checkPassword(password: string): void {
-  const n = Array.from(password).length;
-  if (n < MIN_PASSWORD) throw weak(`a password has at least ${MIN_PASSWORD} characters`);
-  if (n > MAX_PASSWORD || /\p{Surrogate}/u.test(password)) {
-    throw weak(`a password has at most ${MAX_PASSWORD} characters`);
   }
 }
 

@@ -31,6 +31,7 @@ import * as pb from "./schema.ts";
 import { openBytes } from "./seal.ts";
 import { openSetting, personOfSetting, personSettingKey, SETTING_LINKS, sealSetting } from "./settings.ts";
 import { importSeed, publicOf, sign, verify } from "./sign.ts";
+import { passwordProblem, passwordStrength } from "./strength.ts";
 import { linkEnd } from "./testing/ends.ts";
 import { decode, errorName, fromHex, idOf, lookupIn, present, readVectors, toHex } from "./testing/vectors.ts";
 import { derive, hash, tuple } from "./tuple.ts";
@@ -116,6 +117,14 @@ test("safety numbers", async () => {
   }
   for (const text of ["", "1234", "https://chat.example/i/abc#def"])
     expect(await errorName(() => matchSafety(v.safety[0]?.number ?? "", text))).toBe("malformed");
+});
+
+test("how strong passwords are", () => {
+  const about = ["mia", "Wang-Wei", "chat.example", ""];
+  for (const c of v.strengths) {
+    expect(passwordProblem(c.password, about), c.password).toBe(c.weakness ?? "");
+    expect(passwordStrength(c.password, about), c.password).toBe(c.score);
+  }
 });
 
 test("recovery codes", async () => {

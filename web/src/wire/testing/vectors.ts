@@ -169,6 +169,7 @@ export interface Vectors {
     readonly number: string;
     readonly text: string;
   }[];
+  readonly strengths: readonly { readonly password: string; readonly weakness?: string; readonly score: number }[];
   readonly settings: readonly {
     readonly key: string;
     readonly person?: string;
