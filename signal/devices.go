@@ -173,7 +173,8 @@ const sealedKeySize = proto.KeySize + 16 // a key and the tag of AES-256-GCM
 
 // signedOut ends what a device has after its sessions ended: its connection and its TURN credentials.
 func (s *Server) signedOut(account, device proto.ID, why string) {
-	s.hub.end(device, closeSignedOut, why)
+	over := proto.Errorf(pb.ErrorCode_ERROR_CODE_UNAUTHENTICATED, "%s", why)
+	s.Hints.Tell(&pb.Frame{Kind: &pb.Frame_Goodbye{Goodbye: &pb.Goodbye{Error: over.ToProto()}}}, account, device)
 	if s.ICE != nil {
 		s.ICE.Revoke(account, device)
 	}

@@ -74,13 +74,10 @@ func (c *connection) signalTo(ctx context.Context, q *pb.SignalTo) error {
 	if err != nil {
 		return err
 	}
-	to := c.s.hub.device(device)
-	if hidden || to == nil || to.session.Account != account || !to.greeted() {
+	from := &pb.SignalFrom{Account: c.session.Account.Bytes(), Device: c.session.Device.Bytes(), Signal: q.GetSignal()}
+	if hidden || !c.s.Hints.Tell(&pb.Frame{Kind: &pb.Frame_SignalFrom{SignalFrom: from}}, account, device) {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_OFFLINE, "that device is not connected")
 	}
-	to.send(&pb.Frame{Kind: &pb.Frame_SignalFrom{SignalFrom: &pb.SignalFrom{
-		Account: c.session.Account.Bytes(), Device: c.session.Device.Bytes(), Signal: q.GetSignal(),
-	}}})
 	return nil
 }
 

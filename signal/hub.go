@@ -55,12 +55,6 @@ func (h *hub) remove(c *connection) bool {
 	return last
 }
 
-func (h *hub) device(id proto.ID) *connection {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.byDevice[id]
-}
-
 // of returns the connections of an account, one per device: not those that a newer one has taken the place of.
 func (h *hub) of(account proto.ID) []*connection {
 	h.mu.Lock()
@@ -91,10 +85,4 @@ func (h *hub) stop() []*connection {
 	h.stopped = true
 	h.mu.Unlock()
 	return h.all()
-}
-
-func (h *hub) end(device proto.ID, code int, reason string) {
-	if c := h.device(device); c != nil {
-		c.close(code, reason)
-	}
 }

@@ -25,19 +25,41 @@ type outgoing struct {
 	reason string
 }
 
-// Hint queues a frame that the server sends on its own account.
+// Hint takes a frame that the server or somebody else has for this connection: it queues it, but for two that are for
+// the connection itself. Goodbye says that the session is over, AccountSync that the account changed.
 func (c *connection) Hint(f *pb.Frame, encoded []byte) bool {
+	if over := f.GetGoodbye(); over != nil {
+		c.close(closeSignedOut, over.GetError().GetMessage()) // before who ended the session hears that it is over
+		return true
+	}
+	fleeting := f.GetSignalFrom() != nil || f.GetTyping() != nil
 	if !c.greeted() {
-		return true // Welcome will tell
+		return !fleeting // Welcome tells the rest
 	}
-	if f.GetAccountSync() == nil {
-		return c.enqueue(outgoing{frame: encoded})
+	if f.GetAccountSync() != nil {
+		c.markDirty()
+		return true
 	}
+	if fleeting && c.busy() {
+		return false
+	}
+	return c.enqueue(outgoing{frame: encoded})
+}
+
+// markDirty has the writer tell what changed in the account.
+func (c *connection) markDirty() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dirty = true
 	c.schedule()
-	return true
+}
+
+// busy says that half of the queue is taken. What others make up at will is dropped then, so that they cannot have
+// the connection cut off.
+func (c *connection) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue) >= outFrames/2 || c.queued >= outBytes/2
 }
 
 // send queues a frame; a connection that takes too little is closed.

@@ -46,6 +46,8 @@ type Sink interface {
 // Hints reaches every connection of accounts.
 type Hints interface {
 	Publish(f *pb.Frame, accounts ...proto.ID)
+	// Tell gives a frame to one device, on whichever node it is connected; false: on none, or it took none.
+	Tell(f *pb.Frame, account, device proto.ID) bool
 	Subscribe(account, device proto.ID, sink Sink) (cancel func())
 }
 

@@ -315,6 +315,38 @@ func TestGoodbye(t *testing.T) {
 	w.server.Close() // again
 }
 
+// TestSignalsToSlowReader: what somebody else can make up at will, signals and typing, does not have a connection cut off that is
+// slow to read them. They are dropped, and the sender of a signal hears it.
+func TestSignalsToSlowReader(t *testing.T) {
+	w := newWorld(t, func(c *signal.Config) { c.Timing.Write = time.Minute })
+	anna, berta, sa, sb := w.connected()
+	slow := anna.addDevice()
+	ws, _ := w.dial(request{token: slow.token})
+	must(0, ws.WriteMessage(websocket.BinaryMessage, must(gproto.Marshal(numbered(hello(0), 1)))))
+	if _, _, err := ws.ReadMessage(); err != nil {
+		t.Fatal(err)
+	}
+	large := signalTo(anna, slow, description(strings.Repeat("x", proto.MaxSDP)))
+	full := false
+	for range 300 { // beyond what the sockets' buffers hold
+		if full = sb.ask(large).GetError().GetCode() == pb.ErrorCode_ERROR_CODE_OFFLINE; full {
+			break
+		}
+	}
+	if !full {
+		t.Fatal("everything was queued")
+	}
+	if _, code := posted(t, sb.ok(berta.envelope(anna, 1, 1, "there is room for what counts"))); code != 0 {
+		t.Fatal(code)
+	}
+	sa.push("the message", isEvents)
+	reader := w.reader(ws)
+	for reader.next().GetEvents() == nil { //nolint:revive // signals come first
+	}
+	sb.ok(signalTo(anna, slow, description("v=0")))
+	reader.push("a signal again", func(f *pb.Frame) bool { return string(f.GetSignalFrom().GetSignal().GetDescription().GetSdp()) == "v=0" })
+}
+
 // TestCloseWithSlowReaders: a client that takes nothing does not hold the server up.
 func TestCloseWithSlowReaders(t *testing.T) {
 	w := newWorld(t)

@@ -12,8 +12,8 @@ import (
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
-// Sink takes hints for one connection. It must not block: a sink that has no room says false, and its
-// connection brings itself up to date by syncing.
+// Sink takes hints for one connection. It must not block, but for the moment that a close frame takes: a sink that has no
+// room says false, and its connection brings itself up to date by syncing.
 type Sink interface {
 	// Hint takes a frame and its encoding. Sinks share both: nobody changes them.
 	Hint(f *pb.Frame, encoded []byte) bool
@@ -24,6 +24,8 @@ type Bus interface {
 	// Publish gives a frame to all connections of some accounts but those of one device, which may be the zero
 	// id for none. Nobody changes the frame any more.
 	Publish(f *pb.Frame, except proto.ID, accounts ...proto.ID)
+	// Tell gives a frame to one device of an account, and says whether it took it: false when it is not connected.
+	Tell(f *pb.Frame, account, device proto.ID) bool
 	// Subscribe adds a connection of an account's device; cancel takes it away again.
 	Subscribe(account, device proto.ID, sink Sink) (cancel func())
 }
@@ -62,6 +64,23 @@ func (b *Local) Publish(f *pb.Frame, except proto.ID, accounts ...proto.ID) {
 			s.sink.Hint(f, encoded)
 		}
 	}
+}
+
+// Tell implements Bus.
+func (b *Local) Tell(f *pb.Frame, account, device proto.ID) bool {
+	b.mu.RLock()
+	subs := b.subs[account]
+	b.mu.RUnlock()
+	taken := false
+	for _, s := range subs {
+		if s.device != device {
+			continue
+		}
+		if encoded, err := gproto.Marshal(f); err == nil && s.sink.Hint(f, encoded) {
+			taken = true
+		}
+	}
+	return taken
 }
 
 // Subscribe implements Bus.

@@ -49,6 +49,35 @@ func TestLocal(t *testing.T) {
 	}
 }
 
+func TestLocalTell(t *testing.T) {
+	b := bus.NewLocal()
+	account, one, two := proto.NewID(), proto.NewID(), proto.NewID()
+	first, second := &counter{}, &counter{}
+	cancel := b.Subscribe(account, one, first)
+	b.Subscribe(account, two, second)
+	f := &pb.Frame{Request: 7}
+	if !b.Tell(f, account, one) || b.Tell(f, account, proto.NewID()) || b.Tell(f, proto.NewID(), one) {
+		t.Error("it says something else than who took it")
+	}
+	b.Subscribe(account, two, refuses{})
+	if !b.Tell(f, account, two) {
+		t.Error("of two connections of a device one took it")
+	}
+	cancel()
+	b.Subscribe(account, one, refuses{})
+	if b.Tell(f, account, one) {
+		t.Error("nobody took it")
+	}
+	if first.n != 1 || second.n != 1 {
+		t.Errorf("the devices got %d and %d frames, want 1 each", first.n, second.n)
+	}
+}
+
+// refuses has no room.
+type refuses struct{}
+
+func (refuses) Hint(*pb.Frame, []byte) bool { return false }
+
 // TestLocalAtOnce: connections come and go while frames are published.
 func TestLocalAtOnce(t *testing.T) {
 	b := bus.NewLocal()

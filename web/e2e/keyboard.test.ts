@@ -22,6 +22,15 @@ async function chatWith(page: Page, name: string): Promise<void> {
   );
 }
 
+/** Waits until so many chats have something unread. */
+async function unread(page: Page, chats: number): Promise<void> {
+  await page.waitForFunction(
+    (n) => document.querySelectorAll("[data-testid=unread]").length === n,
+    { timeout: slow },
+    chats,
+  );
+}
+
 describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
   const server = new Server();
   const others = [new Terminal(), new Terminal(), new Terminal()];
@@ -37,7 +46,7 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
       await other.register(server.url, names[i] ?? "", { invitation: await invite(m) });
       await other.send("mia", `from ${names[i]}`);
     }
-    await m.waitForFunction(() => document.querySelectorAll("[data-testid=unread]").length === 3, { timeout: slow });
+    await unread(m, 3);
   }, 120_000);
   afterAll(async () => {
     await mia.close();
@@ -71,6 +80,7 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
     await m.keyboard.down("Alt");
     await m.keyboard.press("ArrowDown");
     await chatWith(m, order[(at + 1) % 3] ?? "");
+    await unread(m, 1); // it is not left before it was seen
     await m.keyboard.press("ArrowUp");
     await chatWith(m, "ben");
     await m.keyboard.down("Shift");
@@ -78,7 +88,7 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
     await m.keyboard.up("Shift");
     await m.keyboard.up("Alt");
     await m.waitForFunction(() => document.querySelector("main h1")?.textContent !== "ben", { timeout: slow });
-    await m.waitForFunction(() => document.querySelectorAll("[data-testid=unread]").length === 0, { timeout: slow });
+    await unread(m, 0);
     const current = await m.$$eval("[aria-current=page][data-testid=conversation-row]", (all) => all.length);
     expect(current).toBe(1);
   });
