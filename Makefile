@@ -11,10 +11,13 @@ NPM := npm --prefix web --silent
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-build: app program ## one static binary with the browser app at bin/parley
+PROGRAM := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/parley ./cmd/parley
+
+build: app ## one static binary with the browser app at bin/parley
+	$(PROGRAM)
 
 program: ## the binary alone, with whatever app was built before
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/parley ./cmd/parley
+	$(PROGRAM)
 
 web/node_modules: web/package.json web/package-lock.json
 	npm ci --prefix web --ignore-scripts --no-audit --no-fund

@@ -229,7 +229,7 @@ func (s *Server) serverInfo(c *gin.Context) {
 		return
 	}
 	s.reply(c, &pb.ServerInfo{
-		Name: name, Version: s.Version, Registration: string(registration), TimeMs: s.nowMS(), Setup: n == 0,
+		Name: name, Version: s.Version, Registration: string(registration), TimeMs: s.nowMS(), Setup: n == 0, WebHash: s.WebHash,
 	})
 }
 

@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/parley-chat/parley/web"
 )
 
 type stdio struct {
@@ -24,7 +28,7 @@ type cli struct {
 	Send     sendCmd     `cmd:"" help:"Send a text."`
 	Listen   listenCmd   `cmd:"" help:"Receive until interrupted."`
 	History  historyCmd  `cmd:"" help:"Show a conversation."`
-	Version  versionCmd  `cmd:"" help:"Show the version."`
+	Version  versionCmd  `cmd:"" help:"Show the version, and which build of the browser app is inside."`
 }
 
 const description = `Parley: talk directly when both are there, through the relay when one is not.
@@ -33,10 +37,29 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 server not reach
 
 Environment: PARLEY_PASSWORD_FILE, PARLEY_PROFILE, PARLEY_LOG_LEVEL (debug, info, warn, error), and what 'parley serve --help' names.`
 
-type versionCmd struct{}
+type versionCmd struct {
+	JSON bool `help:"One JSON object: version, web_app, go, platform."`
+}
 
-func (versionCmd) Run(io stdio) error {
-	_, err := fmt.Fprintln(io.out, "parley", version)
+func (versionCmd) Help() string {
+	return "The web app is named by the SHA-256 of its build, which anybody can make again from the same source: see docs/SECURITY.md."
+}
+
+func (v versionCmd) Run(io stdio) error {
+	platform := runtime.GOOS + "/" + runtime.GOARCH
+	if v.JSON {
+		return json.NewEncoder(io.out).Encode(struct {
+			Version  string `json:"version"`
+			WebApp   string `json:"web_app"` // empty: built without it
+			Go       string `json:"go"`
+			Platform string `json:"platform"`
+		}{version, web.Hash(), runtime.Version(), platform})
+	}
+	app := web.Hash()
+	if app == "" {
+		app = "none: this program was built without it (make build)"
+	}
+	_, err := fmt.Fprintf(io.out, "parley %s (%s, %s)\nweb app %s\n", version, runtime.Version(), platform, app)
 	return err
 }
 

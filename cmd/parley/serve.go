@@ -135,7 +135,7 @@ func (s *serveCmd) serve(ctx context.Context, io stdio, logger *slog.Logger, db 
 	local := bus.NewLocal()
 	front, err := signal.New(ctx, signal.Config{
 		Store: db, Conversations: relay.New(relay.Config{Store: db, Bus: local, Logger: logger}), Hints: hints{local}, Logger: logger,
-		Registration: signal.Registration(s.Registration), URL: address.String(), Version: version, Setup: setup,
+		Registration: signal.Registration(s.Registration), URL: address.String(), Version: version, WebHash: web.Hash(), Setup: setup,
 		Web: web.Handler(), ICE: newICE(turn, address.Hostname()),
 	})
 	if err != nil {

@@ -105,7 +105,8 @@ export class BrowserGate implements Gate {
       const info = await this.#rest.call("GET", "/api/v1/server", ServerInfoSchema);
       const registration =
         info.registration === "open" || info.registration === "closed" ? info.registration : "invite";
-      return { name: info.name, version: info.version, registration, secure: this.#platform.secure };
+      const { name, version, webHash: build } = info;
+      return { name, version, build, registration, secure: this.#platform.secure };
     });
   }
 

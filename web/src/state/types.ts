@@ -219,11 +219,19 @@ export interface OpenInvitation {
   readonly expires: number;
 }
 
+export interface ServerFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly build: string; // SHA-256 of the page's build that the server says it serves, "" when it does not say
+  readonly registration: "open" | "invite" | "closed";
+  readonly secure: boolean; // the page may use what browsers keep from plain HTTP
+}
+
 /** What stands before a session: the pages for people who are not logged in. */
 export interface Gate {
   /** The session stored in this browser, or null. */
   resume(): Promise<Session | null>;
-  server(): Promise<{ name: string; version: string; registration: "open" | "invite" | "closed"; secure: boolean }>;
+  server(): Promise<ServerFacts>;
   /** Who invites, read from an invitation link of this server. Rejects with not-found, expired, used-up. */
   openInvitation(code: string, secret: string): Promise<OpenInvitation>;
   /** Joins with a name only. */

@@ -238,7 +238,7 @@ test("public keys that nothing may be sealed to", async () => {
 
 test("passwords", async () => {
   checkPasswordParams(newPasswordParams("chat.example"));
-  checkPassword("长".repeat(MAX_PASSWORD - 8) + "四个不同的汉字吧");
+  checkPassword(`${"长".repeat(MAX_PASSWORD - 8)}四个不同的汉字吧`);
   for (const password of ["", "1234567", "😀😁🍎🐢".repeat(257), "wrong staple\ud800"]) {
     expect(await errorName(() => checkPassword(password))).toBe("weak_parameters");
   }

@@ -264,7 +264,13 @@ export class DoubleGate implements Gate {
   async server() {
     if (this.#options.away) throw new CommandError("unreachable");
     const name = this.#options.chinese ? "修补角" : "Repair Café";
-    return { name, version: "0.1.0", registration: "open" as const, secure: !this.#options.insecure };
+    return {
+      name,
+      version: "0.1.0",
+      build: "5ca1ab1e".repeat(8),
+      registration: "open" as const,
+      secure: !this.#options.insecure,
+    };
   }
 
   async openInvitation(code: string) {
