@@ -6,7 +6,7 @@ BUF := .tools/buf/node_modules/.bin/buf
 LINT := .tools/bin/golangci-lint
 NPM := npm --prefix web --silent
 
-.PHONY: help build program app run test test-go test-web test-browsers soak bench lint proto check-generated clean
+.PHONY: help build program app run test test-go test-web test-browsers soak bench lint vulncheck proto check-generated clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -58,6 +58,11 @@ $(LINT):
 
 lint: $(LINT) ## formatting, lint and import rules of the Go code
 	$(LINT) run ./...
+
+VULNDB ?= https://vuln.go.dev
+
+vulncheck: ## known holes in what the program calls; VULNDB=file:///DIR names a copy of the database
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.1.4 -db $(VULNDB) ./...
 
 $(BUF):
 	mkdir -p .tools/buf && cd .tools/buf && npm init -y >/dev/null && npm install --ignore-scripts --no-audit --no-fund @bufbuild/buf@1.75.0
