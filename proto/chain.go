@@ -170,6 +170,8 @@ func (c *Chain) checkChange(m *pb.Commit, signer ID) error {
 		return c.checkSameMembers(m)
 	case *pb.Commit_JoinByLink_:
 		return c.checkJoin(m, signer, change.JoinByLink)
+	case *pb.Commit_NewIdentity_:
+		return c.checkNewIdentity(m, signer, change.NewIdentity)
 	}
 	return Errorf(unsupported, "this commit needs a newer Parley")
 }
@@ -281,6 +283,42 @@ func (c *Chain) checkJoin(m *pb.Commit, signer ID, change *pb.Commit_JoinByLink)
 		return Errorf(forbidden, "the joiner is not among the members")
 	}
 	return c.checkSameMembers(&pb.Commit{Members: rest})
+}
+
+// checkNewIdentity allows the other member of a pair, and nobody else, to take the identity key that an account was reset
+// to. The key of the epoch before is not sealed to it: what was written until now stays closed to the new identity.
+func (c *Chain) checkNewIdentity(m *pb.Commit, signer ID, change *pb.Commit_NewIdentity) error {
+	account, err := IDFrom(change.GetAccount())
+	if err != nil {
+		return err
+	}
+	_, known := c.Member(account)
+	_, member := c.Member(signer)
+	switch {
+	case c.state.GetKind() != pb.ConversationKind_CONVERSATION_KIND_PAIR:
+		return Errorf(forbidden, "a new identity is taken in pairs only")
+	case !known, !member:
+		return Errorf(forbidden, "only a member takes a new identity, of a member")
+	case account == signer:
+		return Errorf(forbidden, "a new identity is taken by the other member of a pair, not by its own account")
+	case m.GetPreviousEpochKey() != nil:
+		return Errorf(forbidden, "what was before stays closed to a new identity: its commit holds no previous key")
+	case len(m.GetMembers()) != len(c.state.GetMembers()):
+		return Errorf(forbidden, "this commit may not change members")
+	}
+	for i, now := range m.GetMembers() {
+		before := proto.CloneOf(c.state.GetMembers()[i])
+		if ID(before.GetAccount()) == account {
+			if bytes.Equal(before.GetIdentityKey(), now.GetIdentityKey()) || now.GetGeneration() <= before.GetGeneration() {
+				return Errorf(forbidden, "a new identity has another identity key and a higher generation")
+			}
+			before.IdentityKey = now.GetIdentityKey()
+		}
+		if !sameMember(before, now) {
+			return Errorf(forbidden, "this commit may not change members")
+		}
+	}
+	return nil
 }
 
 func (c *Chain) link(key []byte) *pb.LinkGrant {

@@ -55,6 +55,13 @@ func Rekey(by Signer, c *Chain, keys []MemberKey, previous []byte) (*pb.CommitPo
 	}, previous)
 }
 
+// TakeIdentity makes the commit of a pair by which the signer takes the identity key that the other account was reset to.
+// keys are as those of Rekey, with the new identity. The new identity cannot reach the epochs before.
+func TakeIdentity(by Signer, c *Chain, account ID, keys []MemberKey) (*pb.CommitPost, error) {
+	change := &pb.Commit_NewIdentity_{NewIdentity: &pb.Commit_NewIdentity{Account: account.Bytes()}}
+	return post(by, c.next(&pb.Commit{Change: change}), keys, func(ID) pb.Role { return pb.Role_ROLE_MEMBER }, nil)
+}
+
 // next fills in what follows from the chain.
 func (c *Chain) next(commit *pb.Commit) *pb.Commit {
 	commit.Conversation, commit.Kind = c.conversation.Bytes(), c.state.GetKind()

@@ -100,6 +100,29 @@ func (l *DeviceList) CheckSuccessor(previous *DeviceList) error {
 	return nil
 }
 
+// CheckReset fails unless l follows directly on previous as the list of the same account with another identity, after an
+// administrator let its person start again (docs/PROTOCOL.md §3): one generation further, with another account key and no
+// device of before. It proves nothing: whoever runs the server can make one. A client that pinned the identity before
+// asks its person.
+func (l *DeviceList) CheckReset(previous *DeviceList) error {
+	switch {
+	case !bytes.Equal(l.GetAccount(), previous.GetAccount()):
+		return Errorf(forbidden, "the device list is of another account")
+	case bytes.Equal(l.GetIdentityKey(), previous.GetIdentityKey()):
+		return Errorf(forbidden, "the device list has the identity of before: this is no reset")
+	case l.GetVersion() != previous.GetVersion()+1, !bytes.Equal(l.GetPrevious(), previous.Hash[:]):
+		return Errorf(staleList, "the device list does not follow on version %d: fetch the newest and try again", previous.GetVersion())
+	case l.GetGeneration() != previous.GetGeneration()+1, bytes.Equal(l.GetAccountKey(), previous.GetAccountKey()):
+		return Errorf(malformed, "a new identity takes the next generation, with another account key")
+	}
+	for _, d := range previous.GetDevices() {
+		if _, stays := l.Device(ID(d.GetDevice())); stays {
+			return Errorf(malformed, "the device list of a new identity keeps a device of before")
+		}
+	}
+	return nil
+}
+
 // CheckSeen says whether a client that has seen newest of this account may take l: the same identity, no
 // lower version (stale_list), of the same version no other body, and of the next one a true successor.
 func (l *DeviceList) CheckSeen(newest *DeviceList) error {

@@ -11,6 +11,9 @@ import (
 // SettingLinks is the key of the setting that holds a LinkSetting.
 const SettingLinks = "links"
 
+// SettingFormer is the key of the setting that holds a FormerSetting.
+const SettingFormer = "former"
+
 const settingPerson = "person/"
 
 // PersonSettingKey is the key of the setting that holds what an account notes of another person.

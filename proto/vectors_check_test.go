@@ -17,7 +17,7 @@ func TestVectors(t *testing.T) {
 		"primitives": checkPrimitives, "texts": checkTexts, "password": checkPasswordVector, "accounts": checkAccounts,
 		"invitation": checkInvitation, "chains": checkChains, "envelopes": checkEnvelopes, "links": checkLinks,
 		"fragments": checkFragments, "negative": checkNegative, "safety": checkSafety, "recovery": checkRecovery,
-		"settings": checkSettings, "device link": checkDeviceLink, "strengths": checkStrengths,
+		"settings": checkSettings, "device link": checkDeviceLink, "strengths": checkStrengths, "reset": checkReset,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, v) })
 	}
@@ -367,8 +367,11 @@ func refusals() map[string]func(*testing.T, *vectors, negativeVector) error {
 func (v *vectors) chain(t *testing.T, n negativeVector) *Chain {
 	t.Helper()
 	from := v.Pair
-	if n.Chain == "group" {
+	switch n.Chain {
+	case "group":
 		from = v.Group
+	case "reset":
+		from = v.Reset.Pair
 	}
 	c := NewChain(ID(from.Conversation))
 	for _, commit := range from.Commits[:n.After] {
@@ -388,6 +391,11 @@ func refuseList(t *testing.T, _ *vectors, n negativeVector) error {
 		previous, err := OpenDeviceList(signedOf(t, n.Previous))
 		must(t, err)
 		return l.CheckSuccessor(previous)
+	}
+	if n.Before != nil {
+		before, err := OpenDeviceList(signedOf(t, n.Before))
+		must(t, err)
+		return l.CheckReset(before)
 	}
 	seen, err := OpenDeviceList(signedOf(t, n.Seen))
 	must(t, err)

@@ -11,8 +11,9 @@ import (
 
 // negativeVector is something to refuse. What says which check refuses it and which fields it needs:
 //
-//	device_list  Signed is opened and, if previous is there, must follow on it; if seen is there, must not fall behind it
-//	commit       Signed is checked against chain (pair or group) after its first commits; keys are those of people
+//	device_list  Signed is opened and, if previous is there, must follow on it; if seen is there, must not fall behind it; if before
+//	             is there, must be that account's list after a reset
+//	commit       Signed is checked against chain (pair, group or reset) after its first commits; keys are those of people
 //	commit_post  likewise a CommitPost with its grants
 //	grant        Grant to account is opened with private_key for the commit at index after-1 of chain
 //	link_join    Signed is opened with key
@@ -32,6 +33,7 @@ type negativeVector struct {
 	Signed      octets   `json:"Signed,omitempty"`
 	Previous    octets   `json:"previous,omitempty"`
 	Seen        octets   `json:"seen,omitempty"`
+	Before      octets   `json:"before,omitempty"`
 	Chain       string   `json:"chain,omitempty"`
 	After       int      `json:"after,omitempty"`
 	CommitPost  octets   `json:"CommitPost,omitempty"`

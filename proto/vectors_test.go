@@ -92,6 +92,7 @@ type vectors struct {
 	Strengths    []strengthVector   `json:"strengths"`
 	Settings     []settingVector    `json:"settings"`
 	DeviceLink   deviceLinkVector   `json:"device_link"`
+	Reset        resetVector        `json:"reset"`
 	Negative     []negativeVector   `json:"negative"`
 }
 
@@ -144,7 +145,7 @@ func buildVectors(t *testing.T) *vectors {
 	for i, part := range []func(*testing.T, *world, *vectors){
 		buildPrimitives, buildNames, buildPassword, buildAccounts, buildInvitation, buildPair, buildGroup,
 		buildEnvelopes, buildDescriptions, buildLinkProof, buildFragments, buildNegative, buildSafety, buildRecovery, buildSettings,
-		buildDeviceLink, buildStrengths,
+		buildDeviceLink, buildStrengths, buildReset,
 	} {
 		t.Run("", func(t *testing.T) {
 			cryptotest.SetGlobalRandom(t, uint64(i)+1)

@@ -1102,6 +1102,52 @@ func (x *LinkSetting) GetHideAddress() bool {
 	return false
 }
 
+// FormerSetting holds the account keys of a former identity of this account, once its recovery code opened them: they open
+// the history from before a reset. Key: "former".
+type FormerSetting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*AccountKey          `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"` // oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FormerSetting) Reset() {
+	*x = FormerSetting{}
+	mi := &file_parley_v1_account_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FormerSetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FormerSetting) ProtoMessage() {}
+
+func (x *FormerSetting) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_account_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FormerSetting.ProtoReflect.Descriptor instead.
+func (*FormerSetting) Descriptor() ([]byte, []int) {
+	return file_parley_v1_account_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *FormerSetting) GetKeys() []*AccountKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 var File_parley_v1_account_proto protoreflect.FileDescriptor
 
 const file_parley_v1_account_proto_rawDesc = "" +
@@ -1203,7 +1249,9 @@ const file_parley_v1_account_proto_rawDesc = "" +
 	"comparedMs\x12!\n" +
 	"\faccepted_key\x18\x05 \x01(\fR\vacceptedKey\"0\n" +
 	"\vLinkSetting\x12!\n" +
-	"\fhide_address\x18\x01 \x01(\bR\vhideAddressB7Z5github.com/parley-chat/parley/proto/parleyv1;parleyv1b\x06proto3"
+	"\fhide_address\x18\x01 \x01(\bR\vhideAddress\":\n" +
+	"\rFormerSetting\x12)\n" +
+	"\x04keys\x18\x01 \x03(\v2\x15.parley.v1.AccountKeyR\x04keysB7Z5github.com/parley-chat/parley/proto/parleyv1;parleyv1b\x06proto3"
 
 var (
 	file_parley_v1_account_proto_rawDescOnce sync.Once
@@ -1217,7 +1265,7 @@ func file_parley_v1_account_proto_rawDescGZIP() []byte {
 	return file_parley_v1_account_proto_rawDescData
 }
 
-var file_parley_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_parley_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_parley_v1_account_proto_goTypes = []any{
 	(*Signed)(nil),               // 0: parley.v1.Signed
 	(*Sealed)(nil),               // 1: parley.v1.Sealed
@@ -1235,17 +1283,19 @@ var file_parley_v1_account_proto_goTypes = []any{
 	(*SealedSetting)(nil),        // 13: parley.v1.SealedSetting
 	(*PersonSetting)(nil),        // 14: parley.v1.PersonSetting
 	(*LinkSetting)(nil),          // 15: parley.v1.LinkSetting
+	(*FormerSetting)(nil),        // 16: parley.v1.FormerSetting
 }
 var file_parley_v1_account_proto_depIdxs = []int32{
 	2, // 0: parley.v1.DeviceList.devices:type_name -> parley.v1.DeviceKeys
 	4, // 1: parley.v1.KeyRing.keys:type_name -> parley.v1.AccountKey
 	2, // 2: parley.v1.DeviceAsk.keys:type_name -> parley.v1.DeviceKeys
 	1, // 3: parley.v1.SealedSetting.sealed:type_name -> parley.v1.Sealed
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 4: parley.v1.FormerSetting.keys:type_name -> parley.v1.AccountKey
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_account_proto_init() }
@@ -1259,7 +1309,7 @@ func file_parley_v1_account_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_account_proto_rawDesc), len(file_parley_v1_account_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -341,7 +341,7 @@ type Commit struct {
 	TimeMs           uint64                 `protobuf:"varint,9,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
 	Epoch            uint64                 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"` // equals number: every commit starts an epoch
 	EpochKeyHash     []byte                 `protobuf:"bytes,11,opt,name=epoch_key_hash,json=epochKeyHash,proto3" json:"epoch_key_hash,omitempty"`
-	PreviousEpochKey *Sealed                `protobuf:"bytes,12,opt,name=previous_epoch_key,json=previousEpochKey,proto3" json:"previous_epoch_key,omitempty"` // under the new epoch key; absent in the first commit
+	PreviousEpochKey *Sealed                `protobuf:"bytes,12,opt,name=previous_epoch_key,json=previousEpochKey,proto3" json:"previous_epoch_key,omitempty"` // under the new epoch key; absent in the first commit and with a new identity
 	Members          []*Member              `protobuf:"bytes,13,rep,name=members,proto3" json:"members,omitempty"`                                             // resulting, sorted by account
 	// Types that are valid to be assigned to Change:
 	//
@@ -349,6 +349,7 @@ type Commit struct {
 	//	*Commit_Rekey_
 	//	*Commit_JoinByLink_
 	//	*Commit_SetLink_
+	//	*Commit_NewIdentity_
 	Change        isCommit_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -518,6 +519,15 @@ func (x *Commit) GetSetLink() *Commit_SetLink {
 	return nil
 }
 
+func (x *Commit) GetNewIdentity() *Commit_NewIdentity {
+	if x != nil {
+		if x, ok := x.Change.(*Commit_NewIdentity_); ok {
+			return x.NewIdentity
+		}
+	}
+	return nil
+}
+
 type isCommit_Change interface {
 	isCommit_Change()
 }
@@ -538,6 +548,10 @@ type Commit_SetLink_ struct {
 	SetLink *Commit_SetLink `protobuf:"bytes,23,opt,name=set_link,json=setLink,proto3,oneof"`
 }
 
+type Commit_NewIdentity_ struct {
+	NewIdentity *Commit_NewIdentity `protobuf:"bytes,24,opt,name=new_identity,json=newIdentity,proto3,oneof"`
+}
+
 func (*Commit_Create_) isCommit_Change() {}
 
 func (*Commit_Rekey_) isCommit_Change() {}
@@ -545,6 +559,8 @@ func (*Commit_Rekey_) isCommit_Change() {}
 func (*Commit_JoinByLink_) isCommit_Change() {}
 
 func (*Commit_SetLink_) isCommit_Change() {}
+
+func (*Commit_NewIdentity_) isCommit_Change() {}
 
 // Grant seals one epoch key to one member's account key with HPKE.
 type Grant struct {
@@ -1340,6 +1356,51 @@ func (x *Commit_SetLink) GetRevoke() bool {
 	return false
 }
 
+// NewIdentity takes the identity key that an account was reset to: by the other member of a pair, who decides.
+type Commit_NewIdentity struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"` // that was reset
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Commit_NewIdentity) Reset() {
+	*x = Commit_NewIdentity{}
+	mi := &file_parley_v1_conversation_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Commit_NewIdentity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Commit_NewIdentity) ProtoMessage() {}
+
+func (x *Commit_NewIdentity) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_conversation_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Commit_NewIdentity.ProtoReflect.Descriptor instead.
+func (*Commit_NewIdentity) Descriptor() ([]byte, []int) {
+	return file_parley_v1_conversation_proto_rawDescGZIP(), []int{2, 4}
+}
+
+func (x *Commit_NewIdentity) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
 type Content_Text struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Body          string                 `protobuf:"bytes,1,opt,name=body,proto3" json:"body,omitempty"`
@@ -1350,7 +1411,7 @@ type Content_Text struct {
 
 func (x *Content_Text) Reset() {
 	*x = Content_Text{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[14]
+	mi := &file_parley_v1_conversation_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1423,7 @@ func (x *Content_Text) String() string {
 func (*Content_Text) ProtoMessage() {}
 
 func (x *Content_Text) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[14]
+	mi := &file_parley_v1_conversation_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1462,7 @@ type Content_Edit struct {
 
 func (x *Content_Edit) Reset() {
 	*x = Content_Edit{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[15]
+	mi := &file_parley_v1_conversation_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1474,7 @@ func (x *Content_Edit) String() string {
 func (*Content_Edit) ProtoMessage() {}
 
 func (x *Content_Edit) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[15]
+	mi := &file_parley_v1_conversation_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1505,7 @@ type Content_Delete struct {
 
 func (x *Content_Delete) Reset() {
 	*x = Content_Delete{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[16]
+	mi := &file_parley_v1_conversation_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1517,7 @@ func (x *Content_Delete) String() string {
 func (*Content_Delete) ProtoMessage() {}
 
 func (x *Content_Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[16]
+	mi := &file_parley_v1_conversation_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1542,7 @@ type Content_Reaction struct {
 
 func (x *Content_Reaction) Reset() {
 	*x = Content_Reaction{}
-	mi := &file_parley_v1_conversation_proto_msgTypes[17]
+	mi := &file_parley_v1_conversation_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1554,7 @@ func (x *Content_Reaction) String() string {
 func (*Content_Reaction) ProtoMessage() {}
 
 func (x *Content_Reaction) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_conversation_proto_msgTypes[17]
+	mi := &file_parley_v1_conversation_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1533,7 +1594,7 @@ const file_parley_v1_conversation_proto_rawDesc = "" +
 	"\x04uses\x18\x02 \x01(\rR\x04uses\x12\x1d\n" +
 	"\n" +
 	"expires_ms\x18\x03 \x01(\x04R\texpiresMs\x12\x1a\n" +
-	"\bapproval\x18\x04 \x01(\bR\bapproval\"\x8e\a\n" +
+	"\bapproval\x18\x04 \x01(\bR\bapproval\"\xfb\a\n" +
 	"\x06Commit\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05suite\x18\x02 \x01(\rR\x05suite\x12\"\n" +
@@ -1553,7 +1614,8 @@ const file_parley_v1_conversation_proto_rawDesc = "" +
 	"\x05rekey\x18\x15 \x01(\v2\x17.parley.v1.Commit.RekeyH\x00R\x05rekey\x12@\n" +
 	"\fjoin_by_link\x18\x16 \x01(\v2\x1c.parley.v1.Commit.JoinByLinkH\x00R\n" +
 	"joinByLink\x126\n" +
-	"\bset_link\x18\x17 \x01(\v2\x19.parley.v1.Commit.SetLinkH\x00R\asetLink\x1a8\n" +
+	"\bset_link\x18\x17 \x01(\v2\x19.parley.v1.Commit.SetLinkH\x00R\asetLink\x12B\n" +
+	"\fnew_identity\x18\x18 \x01(\v2\x1d.parley.v1.Commit.NewIdentityH\x00R\vnewIdentity\x1a8\n" +
 	"\x06Create\x12.\n" +
 	"\tlink_join\x18\x01 \x01(\v2\x11.parley.v1.SignedR\blinkJoin\x1a\a\n" +
 	"\x05Rekey\x1aW\n" +
@@ -1563,8 +1625,10 @@ const file_parley_v1_conversation_proto_rawDesc = "" +
 	"\blink_key\x18\x02 \x01(\fR\alinkKey\x1aK\n" +
 	"\aSetLink\x12(\n" +
 	"\x04link\x18\x01 \x01(\v2\x14.parley.v1.LinkGrantR\x04link\x12\x16\n" +
-	"\x06revoke\x18\x02 \x01(\bR\x06revokeB\b\n" +
-	"\x06changeJ\x04\b\x18\x10(\"s\n" +
+	"\x06revoke\x18\x02 \x01(\bR\x06revoke\x1a'\n" +
+	"\vNewIdentity\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\fR\aaccountB\b\n" +
+	"\x06changeJ\x04\b\x19\x10(\"s\n" +
 	"\x05Grant\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\fR\aaccount\x12\x1e\n" +
 	"\n" +
@@ -1664,60 +1728,62 @@ func file_parley_v1_conversation_proto_rawDescGZIP() []byte {
 }
 
 var file_parley_v1_conversation_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_parley_v1_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_parley_v1_conversation_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_parley_v1_conversation_proto_goTypes = []any{
-	(ConversationKind)(0),     // 0: parley.v1.ConversationKind
-	(Role)(0),                 // 1: parley.v1.Role
-	(Kind)(0),                 // 2: parley.v1.Kind
-	(*Member)(nil),            // 3: parley.v1.Member
-	(*LinkGrant)(nil),         // 4: parley.v1.LinkGrant
-	(*Commit)(nil),            // 5: parley.v1.Commit
-	(*Grant)(nil),             // 6: parley.v1.Grant
-	(*CommitPost)(nil),        // 7: parley.v1.CommitPost
-	(*MessageRef)(nil),        // 8: parley.v1.MessageRef
-	(*Header)(nil),            // 9: parley.v1.Header
-	(*Envelope)(nil),          // 10: parley.v1.Envelope
-	(*Content)(nil),           // 11: parley.v1.Content
-	(*ChainState)(nil),        // 12: parley.v1.ChainState
-	(*Commit_Create)(nil),     // 13: parley.v1.Commit.Create
-	(*Commit_Rekey)(nil),      // 14: parley.v1.Commit.Rekey
-	(*Commit_JoinByLink)(nil), // 15: parley.v1.Commit.JoinByLink
-	(*Commit_SetLink)(nil),    // 16: parley.v1.Commit.SetLink
-	(*Content_Text)(nil),      // 17: parley.v1.Content.Text
-	(*Content_Edit)(nil),      // 18: parley.v1.Content.Edit
-	(*Content_Delete)(nil),    // 19: parley.v1.Content.Delete
-	(*Content_Reaction)(nil),  // 20: parley.v1.Content.Reaction
-	(*Sealed)(nil),            // 21: parley.v1.Sealed
-	(*Signed)(nil),            // 22: parley.v1.Signed
+	(ConversationKind)(0),      // 0: parley.v1.ConversationKind
+	(Role)(0),                  // 1: parley.v1.Role
+	(Kind)(0),                  // 2: parley.v1.Kind
+	(*Member)(nil),             // 3: parley.v1.Member
+	(*LinkGrant)(nil),          // 4: parley.v1.LinkGrant
+	(*Commit)(nil),             // 5: parley.v1.Commit
+	(*Grant)(nil),              // 6: parley.v1.Grant
+	(*CommitPost)(nil),         // 7: parley.v1.CommitPost
+	(*MessageRef)(nil),         // 8: parley.v1.MessageRef
+	(*Header)(nil),             // 9: parley.v1.Header
+	(*Envelope)(nil),           // 10: parley.v1.Envelope
+	(*Content)(nil),            // 11: parley.v1.Content
+	(*ChainState)(nil),         // 12: parley.v1.ChainState
+	(*Commit_Create)(nil),      // 13: parley.v1.Commit.Create
+	(*Commit_Rekey)(nil),       // 14: parley.v1.Commit.Rekey
+	(*Commit_JoinByLink)(nil),  // 15: parley.v1.Commit.JoinByLink
+	(*Commit_SetLink)(nil),     // 16: parley.v1.Commit.SetLink
+	(*Commit_NewIdentity)(nil), // 17: parley.v1.Commit.NewIdentity
+	(*Content_Text)(nil),       // 18: parley.v1.Content.Text
+	(*Content_Edit)(nil),       // 19: parley.v1.Content.Edit
+	(*Content_Delete)(nil),     // 20: parley.v1.Content.Delete
+	(*Content_Reaction)(nil),   // 21: parley.v1.Content.Reaction
+	(*Sealed)(nil),             // 22: parley.v1.Sealed
+	(*Signed)(nil),             // 23: parley.v1.Signed
 }
 var file_parley_v1_conversation_proto_depIdxs = []int32{
 	1,  // 0: parley.v1.Member.role:type_name -> parley.v1.Role
 	0,  // 1: parley.v1.Commit.kind:type_name -> parley.v1.ConversationKind
-	21, // 2: parley.v1.Commit.previous_epoch_key:type_name -> parley.v1.Sealed
+	22, // 2: parley.v1.Commit.previous_epoch_key:type_name -> parley.v1.Sealed
 	3,  // 3: parley.v1.Commit.members:type_name -> parley.v1.Member
 	13, // 4: parley.v1.Commit.create:type_name -> parley.v1.Commit.Create
 	14, // 5: parley.v1.Commit.rekey:type_name -> parley.v1.Commit.Rekey
 	15, // 6: parley.v1.Commit.join_by_link:type_name -> parley.v1.Commit.JoinByLink
 	16, // 7: parley.v1.Commit.set_link:type_name -> parley.v1.Commit.SetLink
-	22, // 8: parley.v1.CommitPost.commit:type_name -> parley.v1.Signed
-	6,  // 9: parley.v1.CommitPost.grants:type_name -> parley.v1.Grant
-	8,  // 10: parley.v1.Header.replaces:type_name -> parley.v1.MessageRef
-	17, // 11: parley.v1.Content.text:type_name -> parley.v1.Content.Text
-	18, // 12: parley.v1.Content.edit:type_name -> parley.v1.Content.Edit
-	19, // 13: parley.v1.Content.delete:type_name -> parley.v1.Content.Delete
-	20, // 14: parley.v1.Content.reaction:type_name -> parley.v1.Content.Reaction
-	0,  // 15: parley.v1.ChainState.kind:type_name -> parley.v1.ConversationKind
-	3,  // 16: parley.v1.ChainState.members:type_name -> parley.v1.Member
-	4,  // 17: parley.v1.ChainState.links:type_name -> parley.v1.LinkGrant
-	22, // 18: parley.v1.Commit.Create.link_join:type_name -> parley.v1.Signed
-	22, // 19: parley.v1.Commit.JoinByLink.link_join:type_name -> parley.v1.Signed
-	4,  // 20: parley.v1.Commit.SetLink.link:type_name -> parley.v1.LinkGrant
-	8,  // 21: parley.v1.Content.Text.reply_to:type_name -> parley.v1.MessageRef
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	17, // 8: parley.v1.Commit.new_identity:type_name -> parley.v1.Commit.NewIdentity
+	23, // 9: parley.v1.CommitPost.commit:type_name -> parley.v1.Signed
+	6,  // 10: parley.v1.CommitPost.grants:type_name -> parley.v1.Grant
+	8,  // 11: parley.v1.Header.replaces:type_name -> parley.v1.MessageRef
+	18, // 12: parley.v1.Content.text:type_name -> parley.v1.Content.Text
+	19, // 13: parley.v1.Content.edit:type_name -> parley.v1.Content.Edit
+	20, // 14: parley.v1.Content.delete:type_name -> parley.v1.Content.Delete
+	21, // 15: parley.v1.Content.reaction:type_name -> parley.v1.Content.Reaction
+	0,  // 16: parley.v1.ChainState.kind:type_name -> parley.v1.ConversationKind
+	3,  // 17: parley.v1.ChainState.members:type_name -> parley.v1.Member
+	4,  // 18: parley.v1.ChainState.links:type_name -> parley.v1.LinkGrant
+	23, // 19: parley.v1.Commit.Create.link_join:type_name -> parley.v1.Signed
+	23, // 20: parley.v1.Commit.JoinByLink.link_join:type_name -> parley.v1.Signed
+	4,  // 21: parley.v1.Commit.SetLink.link:type_name -> parley.v1.LinkGrant
+	8,  // 22: parley.v1.Content.Text.reply_to:type_name -> parley.v1.MessageRef
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_conversation_proto_init() }
@@ -1731,6 +1797,7 @@ func file_parley_v1_conversation_proto_init() {
 		(*Commit_Rekey_)(nil),
 		(*Commit_JoinByLink_)(nil),
 		(*Commit_SetLink_)(nil),
+		(*Commit_NewIdentity_)(nil),
 	}
 	file_parley_v1_conversation_proto_msgTypes[8].OneofWrappers = []any{
 		(*Content_Text_)(nil),
@@ -1744,7 +1811,7 @@ func file_parley_v1_conversation_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_conversation_proto_rawDesc), len(file_parley_v1_conversation_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

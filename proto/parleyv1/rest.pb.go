@@ -952,6 +952,350 @@ func (x *SetRecovery) GetRecovery() *Recovery {
 	return nil
 }
 
+// AdminReset answers POST /api/v1/admin/users/{account}/reset: with this code the person may start again under the same
+// account, with a new identity. It changes nothing until it is used.
+type AdminReset struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"` // shown once
+	ExpiresMs     uint64                 `protobuf:"varint,2,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminReset) Reset() {
+	*x = AdminReset{}
+	mi := &file_parley_v1_rest_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminReset) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminReset) ProtoMessage() {}
+
+func (x *AdminReset) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminReset.ProtoReflect.Descriptor instead.
+func (*AdminReset) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AdminReset) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *AdminReset) GetExpiresMs() uint64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+// ResetParamsRequest is POST /api/v1/reset/params.
+type ResetParamsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetParamsRequest) Reset() {
+	*x = ResetParamsRequest{}
+	mi := &file_parley_v1_rest_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetParamsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetParamsRequest) ProtoMessage() {}
+
+func (x *ResetParamsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetParamsRequest.ProtoReflect.Descriptor instead.
+func (*ResetParamsRequest) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ResetParamsRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ResetParamsRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+// ResetParams answers it: what the new identity's first device list follows on.
+type ResetParams struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       []byte                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	DeviceList    *Signed                `protobuf:"bytes,2,opt,name=device_list,json=deviceList,proto3" json:"device_list,omitempty"` // in force
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetParams) Reset() {
+	*x = ResetParams{}
+	mi := &file_parley_v1_rest_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetParams) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetParams) ProtoMessage() {}
+
+func (x *ResetParams) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetParams.ProtoReflect.Descriptor instead.
+func (*ResetParams) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ResetParams) GetAccount() []byte {
+	if x != nil {
+		return x.Account
+	}
+	return nil
+}
+
+func (x *ResetParams) GetDeviceList() *Signed {
+	if x != nil {
+		return x.DeviceList
+	}
+	return nil
+}
+
+// ResetRequest is POST /api/v1/reset: a new identity for an account whose person has lost every device, password and
+// recovery code.
+type ResetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	DeviceList    *Signed                `protobuf:"bytes,3,opt,name=device_list,json=deviceList,proto3" json:"device_list,omitempty"` // follows on the one in force, with another identity and one device
+	Password      *PasswordSetup         `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
+	KeyRing       *Sealed                `protobuf:"bytes,5,opt,name=key_ring,json=keyRing,proto3" json:"key_ring,omitempty"`
+	DeviceName    string                 `protobuf:"bytes,6,opt,name=device_name,json=deviceName,proto3" json:"device_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetRequest) Reset() {
+	*x = ResetRequest{}
+	mi := &file_parley_v1_rest_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetRequest) ProtoMessage() {}
+
+func (x *ResetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetRequest.ProtoReflect.Descriptor instead.
+func (*ResetRequest) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ResetRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ResetRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *ResetRequest) GetDeviceList() *Signed {
+	if x != nil {
+		return x.DeviceList
+	}
+	return nil
+}
+
+func (x *ResetRequest) GetPassword() *PasswordSetup {
+	if x != nil {
+		return x.Password
+	}
+	return nil
+}
+
+func (x *ResetRequest) GetKeyRing() *Sealed {
+	if x != nil {
+		return x.KeyRing
+	}
+	return nil
+}
+
+func (x *ResetRequest) GetDeviceName() string {
+	if x != nil {
+		return x.DeviceName
+	}
+	return ""
+}
+
+// FormerRequest is POST /api/v1/recovery/former, with a session: the recovery code from before a reset.
+type FormerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AuthSecret    []byte                 `protobuf:"bytes,1,opt,name=auth_secret,json=authSecret,proto3" json:"auth_secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FormerRequest) Reset() {
+	*x = FormerRequest{}
+	mi := &file_parley_v1_rest_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FormerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FormerRequest) ProtoMessage() {}
+
+func (x *FormerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FormerRequest.ProtoReflect.Descriptor instead.
+func (*FormerRequest) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FormerRequest) GetAuthSecret() []byte {
+	if x != nil {
+		return x.AuthSecret
+	}
+	return nil
+}
+
+// FormerKeys answers it: the key ring from before the reset, and what opens it.
+type FormerKeys struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WrappedMaster *Sealed                `protobuf:"bytes,1,opt,name=wrapped_master,json=wrappedMaster,proto3" json:"wrapped_master,omitempty"` // under the code's wrapping key
+	KeyRing       *Sealed                `protobuf:"bytes,2,opt,name=key_ring,json=keyRing,proto3" json:"key_ring,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FormerKeys) Reset() {
+	*x = FormerKeys{}
+	mi := &file_parley_v1_rest_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FormerKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FormerKeys) ProtoMessage() {}
+
+func (x *FormerKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_parley_v1_rest_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FormerKeys.ProtoReflect.Descriptor instead.
+func (*FormerKeys) Descriptor() ([]byte, []int) {
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FormerKeys) GetWrappedMaster() *Sealed {
+	if x != nil {
+		return x.WrappedMaster
+	}
+	return nil
+}
+
+func (x *FormerKeys) GetKeyRing() *Sealed {
+	if x != nil {
+		return x.KeyRing
+	}
+	return nil
+}
+
 // DeleteAccount is POST /api/v1/account/delete: everything that the server holds of the account goes, but the public keys
 // and sealed messages that belong to others' history.
 type DeleteAccount struct {
@@ -963,7 +1307,7 @@ type DeleteAccount struct {
 
 func (x *DeleteAccount) Reset() {
 	*x = DeleteAccount{}
-	mi := &file_parley_v1_rest_proto_msgTypes[14]
+	mi := &file_parley_v1_rest_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1319,7 @@ func (x *DeleteAccount) String() string {
 func (*DeleteAccount) ProtoMessage() {}
 
 func (x *DeleteAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[14]
+	mi := &file_parley_v1_rest_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,7 +1332,7 @@ func (x *DeleteAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteAccount.ProtoReflect.Descriptor instead.
 func (*DeleteAccount) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{14}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteAccount) GetTicket() string {
@@ -1009,7 +1353,7 @@ type DeviceLink struct {
 
 func (x *DeviceLink) Reset() {
 	*x = DeviceLink{}
-	mi := &file_parley_v1_rest_proto_msgTypes[15]
+	mi := &file_parley_v1_rest_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1365,7 @@ func (x *DeviceLink) String() string {
 func (*DeviceLink) ProtoMessage() {}
 
 func (x *DeviceLink) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[15]
+	mi := &file_parley_v1_rest_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1378,7 @@ func (x *DeviceLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLink.ProtoReflect.Descriptor instead.
 func (*DeviceLink) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{15}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeviceLink) GetCode() string {
@@ -1061,7 +1405,7 @@ type DeviceLinkAsk struct {
 
 func (x *DeviceLinkAsk) Reset() {
 	*x = DeviceLinkAsk{}
-	mi := &file_parley_v1_rest_proto_msgTypes[16]
+	mi := &file_parley_v1_rest_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1417,7 @@ func (x *DeviceLinkAsk) String() string {
 func (*DeviceLinkAsk) ProtoMessage() {}
 
 func (x *DeviceLinkAsk) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[16]
+	mi := &file_parley_v1_rest_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1430,7 @@ func (x *DeviceLinkAsk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLinkAsk.ProtoReflect.Descriptor instead.
 func (*DeviceLinkAsk) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{16}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeviceLinkAsk) GetAsk() *Sealed {
@@ -1114,7 +1458,7 @@ type AdminUser struct {
 
 func (x *AdminUser) Reset() {
 	*x = AdminUser{}
-	mi := &file_parley_v1_rest_proto_msgTypes[17]
+	mi := &file_parley_v1_rest_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1470,7 @@ func (x *AdminUser) String() string {
 func (*AdminUser) ProtoMessage() {}
 
 func (x *AdminUser) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[17]
+	mi := &file_parley_v1_rest_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1483,7 @@ func (x *AdminUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminUser.ProtoReflect.Descriptor instead.
 func (*AdminUser) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{17}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AdminUser) GetAccount() []byte {
@@ -1216,7 +1560,7 @@ type AdminUsers struct {
 
 func (x *AdminUsers) Reset() {
 	*x = AdminUsers{}
-	mi := &file_parley_v1_rest_proto_msgTypes[18]
+	mi := &file_parley_v1_rest_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1572,7 @@ func (x *AdminUsers) String() string {
 func (*AdminUsers) ProtoMessage() {}
 
 func (x *AdminUsers) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[18]
+	mi := &file_parley_v1_rest_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1585,7 @@ func (x *AdminUsers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminUsers.ProtoReflect.Descriptor instead.
 func (*AdminUsers) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{18}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AdminUsers) GetUsers() []*AdminUser {
@@ -1268,7 +1612,7 @@ type AdminSuspend struct {
 
 func (x *AdminSuspend) Reset() {
 	*x = AdminSuspend{}
-	mi := &file_parley_v1_rest_proto_msgTypes[19]
+	mi := &file_parley_v1_rest_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1624,7 @@ func (x *AdminSuspend) String() string {
 func (*AdminSuspend) ProtoMessage() {}
 
 func (x *AdminSuspend) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[19]
+	mi := &file_parley_v1_rest_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1637,7 @@ func (x *AdminSuspend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminSuspend.ProtoReflect.Descriptor instead.
 func (*AdminSuspend) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{19}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AdminSuspend) GetSuspended() bool {
@@ -1320,7 +1664,7 @@ type AdminInvitation struct {
 
 func (x *AdminInvitation) Reset() {
 	*x = AdminInvitation{}
-	mi := &file_parley_v1_rest_proto_msgTypes[20]
+	mi := &file_parley_v1_rest_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1676,7 @@ func (x *AdminInvitation) String() string {
 func (*AdminInvitation) ProtoMessage() {}
 
 func (x *AdminInvitation) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[20]
+	mi := &file_parley_v1_rest_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1689,7 @@ func (x *AdminInvitation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminInvitation.ProtoReflect.Descriptor instead.
 func (*AdminInvitation) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{20}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AdminInvitation) GetCode() string {
@@ -1415,7 +1759,7 @@ type AdminInvitations struct {
 
 func (x *AdminInvitations) Reset() {
 	*x = AdminInvitations{}
-	mi := &file_parley_v1_rest_proto_msgTypes[21]
+	mi := &file_parley_v1_rest_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1771,7 @@ func (x *AdminInvitations) String() string {
 func (*AdminInvitations) ProtoMessage() {}
 
 func (x *AdminInvitations) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[21]
+	mi := &file_parley_v1_rest_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1784,7 @@ func (x *AdminInvitations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminInvitations.ProtoReflect.Descriptor instead.
 func (*AdminInvitations) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{21}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AdminInvitations) GetInvitations() []*AdminInvitation {
@@ -1475,7 +1819,7 @@ type AdminStats struct {
 
 func (x *AdminStats) Reset() {
 	*x = AdminStats{}
-	mi := &file_parley_v1_rest_proto_msgTypes[22]
+	mi := &file_parley_v1_rest_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1831,7 @@ func (x *AdminStats) String() string {
 func (*AdminStats) ProtoMessage() {}
 
 func (x *AdminStats) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[22]
+	mi := &file_parley_v1_rest_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1844,7 @@ func (x *AdminStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminStats.ProtoReflect.Descriptor instead.
 func (*AdminStats) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{22}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AdminStats) GetAccounts() uint64 {
@@ -1577,7 +1921,7 @@ type AdminSettings struct {
 
 func (x *AdminSettings) Reset() {
 	*x = AdminSettings{}
-	mi := &file_parley_v1_rest_proto_msgTypes[23]
+	mi := &file_parley_v1_rest_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1589,7 +1933,7 @@ func (x *AdminSettings) String() string {
 func (*AdminSettings) ProtoMessage() {}
 
 func (x *AdminSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[23]
+	mi := &file_parley_v1_rest_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1602,7 +1946,7 @@ func (x *AdminSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminSettings.ProtoReflect.Descriptor instead.
 func (*AdminSettings) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{23}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AdminSettings) GetRegistration() string {
@@ -1633,7 +1977,7 @@ type InvitationInfo struct {
 
 func (x *InvitationInfo) Reset() {
 	*x = InvitationInfo{}
-	mi := &file_parley_v1_rest_proto_msgTypes[24]
+	mi := &file_parley_v1_rest_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1989,7 @@ func (x *InvitationInfo) String() string {
 func (*InvitationInfo) ProtoMessage() {}
 
 func (x *InvitationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[24]
+	mi := &file_parley_v1_rest_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +2002,7 @@ func (x *InvitationInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvitationInfo.ProtoReflect.Descriptor instead.
 func (*InvitationInfo) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{24}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InvitationInfo) GetSealed() *Sealed {
@@ -1711,7 +2055,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_parley_v1_rest_proto_msgTypes[25]
+	mi := &file_parley_v1_rest_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +2067,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_parley_v1_rest_proto_msgTypes[25]
+	mi := &file_parley_v1_rest_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +2080,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_parley_v1_rest_proto_rawDescGZIP(), []int{25}
+	return file_parley_v1_rest_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Problem) GetType() string {
@@ -1866,7 +2210,35 @@ const file_parley_v1_rest_proto_rawDesc = "" +
 	"\x0ewrapped_master\x18\x02 \x01(\v2\x11.parley.v1.SealedR\rwrappedMaster\"V\n" +
 	"\vSetRecovery\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x12/\n" +
-	"\brecovery\x18\x02 \x01(\v2\x13.parley.v1.RecoveryR\brecovery\"'\n" +
+	"\brecovery\x18\x02 \x01(\v2\x13.parley.v1.RecoveryR\brecovery\"?\n" +
+	"\n" +
+	"AdminReset\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x02 \x01(\x04R\texpiresMs\"<\n" +
+	"\x12ResetParamsRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\"[\n" +
+	"\vResetParams\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\fR\aaccount\x122\n" +
+	"\vdevice_list\x18\x02 \x01(\v2\x11.parley.v1.SignedR\n" +
+	"deviceList\"\xef\x01\n" +
+	"\fResetRequest\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x122\n" +
+	"\vdevice_list\x18\x03 \x01(\v2\x11.parley.v1.SignedR\n" +
+	"deviceList\x124\n" +
+	"\bpassword\x18\x04 \x01(\v2\x18.parley.v1.PasswordSetupR\bpassword\x12,\n" +
+	"\bkey_ring\x18\x05 \x01(\v2\x11.parley.v1.SealedR\akeyRing\x12\x1f\n" +
+	"\vdevice_name\x18\x06 \x01(\tR\n" +
+	"deviceName\"0\n" +
+	"\rFormerRequest\x12\x1f\n" +
+	"\vauth_secret\x18\x01 \x01(\fR\n" +
+	"authSecret\"t\n" +
+	"\n" +
+	"FormerKeys\x128\n" +
+	"\x0ewrapped_master\x18\x01 \x01(\v2\x11.parley.v1.SealedR\rwrappedMaster\x12,\n" +
+	"\bkey_ring\x18\x02 \x01(\v2\x11.parley.v1.SealedR\akeyRing\"'\n" +
 	"\rDeleteAccount\x12\x16\n" +
 	"\x06ticket\x18\x01 \x01(\tR\x06ticket\"?\n" +
 	"\n" +
@@ -1952,7 +2324,7 @@ func file_parley_v1_rest_proto_rawDescGZIP() []byte {
 	return file_parley_v1_rest_proto_rawDescData
 }
 
-var file_parley_v1_rest_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_parley_v1_rest_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_parley_v1_rest_proto_goTypes = []any{
 	(*ServerInfo)(nil),         // 0: parley.v1.ServerInfo
 	(*LoginParamsRequest)(nil), // 1: parley.v1.LoginParamsRequest
@@ -1968,54 +2340,66 @@ var file_parley_v1_rest_proto_goTypes = []any{
 	(*ChangePassword)(nil),     // 11: parley.v1.ChangePassword
 	(*Recovery)(nil),           // 12: parley.v1.Recovery
 	(*SetRecovery)(nil),        // 13: parley.v1.SetRecovery
-	(*DeleteAccount)(nil),      // 14: parley.v1.DeleteAccount
-	(*DeviceLink)(nil),         // 15: parley.v1.DeviceLink
-	(*DeviceLinkAsk)(nil),      // 16: parley.v1.DeviceLinkAsk
-	(*AdminUser)(nil),          // 17: parley.v1.AdminUser
-	(*AdminUsers)(nil),         // 18: parley.v1.AdminUsers
-	(*AdminSuspend)(nil),       // 19: parley.v1.AdminSuspend
-	(*AdminInvitation)(nil),    // 20: parley.v1.AdminInvitation
-	(*AdminInvitations)(nil),   // 21: parley.v1.AdminInvitations
-	(*AdminStats)(nil),         // 22: parley.v1.AdminStats
-	(*AdminSettings)(nil),      // 23: parley.v1.AdminSettings
-	(*InvitationInfo)(nil),     // 24: parley.v1.InvitationInfo
-	(*Problem)(nil),            // 25: parley.v1.Problem
-	(*PasswordParams)(nil),     // 26: parley.v1.PasswordParams
-	(*Sealed)(nil),             // 27: parley.v1.Sealed
-	(*Signed)(nil),             // 28: parley.v1.Signed
-	(*CommitPost)(nil),         // 29: parley.v1.CommitPost
-	(*GenerationGrant)(nil),    // 30: parley.v1.GenerationGrant
+	(*AdminReset)(nil),         // 14: parley.v1.AdminReset
+	(*ResetParamsRequest)(nil), // 15: parley.v1.ResetParamsRequest
+	(*ResetParams)(nil),        // 16: parley.v1.ResetParams
+	(*ResetRequest)(nil),       // 17: parley.v1.ResetRequest
+	(*FormerRequest)(nil),      // 18: parley.v1.FormerRequest
+	(*FormerKeys)(nil),         // 19: parley.v1.FormerKeys
+	(*DeleteAccount)(nil),      // 20: parley.v1.DeleteAccount
+	(*DeviceLink)(nil),         // 21: parley.v1.DeviceLink
+	(*DeviceLinkAsk)(nil),      // 22: parley.v1.DeviceLinkAsk
+	(*AdminUser)(nil),          // 23: parley.v1.AdminUser
+	(*AdminUsers)(nil),         // 24: parley.v1.AdminUsers
+	(*AdminSuspend)(nil),       // 25: parley.v1.AdminSuspend
+	(*AdminInvitation)(nil),    // 26: parley.v1.AdminInvitation
+	(*AdminInvitations)(nil),   // 27: parley.v1.AdminInvitations
+	(*AdminStats)(nil),         // 28: parley.v1.AdminStats
+	(*AdminSettings)(nil),      // 29: parley.v1.AdminSettings
+	(*InvitationInfo)(nil),     // 30: parley.v1.InvitationInfo
+	(*Problem)(nil),            // 31: parley.v1.Problem
+	(*PasswordParams)(nil),     // 32: parley.v1.PasswordParams
+	(*Sealed)(nil),             // 33: parley.v1.Sealed
+	(*Signed)(nil),             // 34: parley.v1.Signed
+	(*CommitPost)(nil),         // 35: parley.v1.CommitPost
+	(*GenerationGrant)(nil),    // 36: parley.v1.GenerationGrant
 }
 var file_parley_v1_rest_proto_depIdxs = []int32{
-	26, // 0: parley.v1.PasswordSetup.params:type_name -> parley.v1.PasswordParams
-	27, // 1: parley.v1.PasswordSetup.wrapped_master:type_name -> parley.v1.Sealed
+	32, // 0: parley.v1.PasswordSetup.params:type_name -> parley.v1.PasswordParams
+	33, // 1: parley.v1.PasswordSetup.wrapped_master:type_name -> parley.v1.Sealed
 	2,  // 2: parley.v1.RegisterRequest.password:type_name -> parley.v1.PasswordSetup
-	27, // 3: parley.v1.RegisterRequest.key_ring:type_name -> parley.v1.Sealed
-	28, // 4: parley.v1.RegisterRequest.device_list:type_name -> parley.v1.Signed
-	28, // 5: parley.v1.RegisterRequest.link_join:type_name -> parley.v1.Signed
-	29, // 6: parley.v1.RegisterRequest.first_commit:type_name -> parley.v1.CommitPost
-	27, // 7: parley.v1.LoginGrant.wrapped_master:type_name -> parley.v1.Sealed
-	27, // 8: parley.v1.LoginGrant.key_ring:type_name -> parley.v1.Sealed
-	28, // 9: parley.v1.LoginGrant.device_list:type_name -> parley.v1.Signed
-	28, // 10: parley.v1.UpdateDevices.device_list:type_name -> parley.v1.Signed
-	27, // 11: parley.v1.UpdateDevices.key_ring:type_name -> parley.v1.Sealed
-	30, // 12: parley.v1.UpdateDevices.generation_grants:type_name -> parley.v1.GenerationGrant
-	28, // 13: parley.v1.SessionRequest.login:type_name -> parley.v1.Signed
+	33, // 3: parley.v1.RegisterRequest.key_ring:type_name -> parley.v1.Sealed
+	34, // 4: parley.v1.RegisterRequest.device_list:type_name -> parley.v1.Signed
+	34, // 5: parley.v1.RegisterRequest.link_join:type_name -> parley.v1.Signed
+	35, // 6: parley.v1.RegisterRequest.first_commit:type_name -> parley.v1.CommitPost
+	33, // 7: parley.v1.LoginGrant.wrapped_master:type_name -> parley.v1.Sealed
+	33, // 8: parley.v1.LoginGrant.key_ring:type_name -> parley.v1.Sealed
+	34, // 9: parley.v1.LoginGrant.device_list:type_name -> parley.v1.Signed
+	34, // 10: parley.v1.UpdateDevices.device_list:type_name -> parley.v1.Signed
+	33, // 11: parley.v1.UpdateDevices.key_ring:type_name -> parley.v1.Sealed
+	36, // 12: parley.v1.UpdateDevices.generation_grants:type_name -> parley.v1.GenerationGrant
+	34, // 13: parley.v1.SessionRequest.login:type_name -> parley.v1.Signed
 	2,  // 14: parley.v1.ChangePassword.password:type_name -> parley.v1.PasswordSetup
-	27, // 15: parley.v1.ChangePassword.key_ring:type_name -> parley.v1.Sealed
-	27, // 16: parley.v1.Recovery.wrapped_master:type_name -> parley.v1.Sealed
+	33, // 15: parley.v1.ChangePassword.key_ring:type_name -> parley.v1.Sealed
+	33, // 16: parley.v1.Recovery.wrapped_master:type_name -> parley.v1.Sealed
 	12, // 17: parley.v1.SetRecovery.recovery:type_name -> parley.v1.Recovery
-	27, // 18: parley.v1.DeviceLinkAsk.ask:type_name -> parley.v1.Sealed
-	17, // 19: parley.v1.AdminUsers.users:type_name -> parley.v1.AdminUser
-	20, // 20: parley.v1.AdminInvitations.invitations:type_name -> parley.v1.AdminInvitation
-	27, // 21: parley.v1.InvitationInfo.sealed:type_name -> parley.v1.Sealed
-	28, // 22: parley.v1.InvitationInfo.invitation:type_name -> parley.v1.Signed
-	28, // 23: parley.v1.InvitationInfo.device_list:type_name -> parley.v1.Signed
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	34, // 18: parley.v1.ResetParams.device_list:type_name -> parley.v1.Signed
+	34, // 19: parley.v1.ResetRequest.device_list:type_name -> parley.v1.Signed
+	2,  // 20: parley.v1.ResetRequest.password:type_name -> parley.v1.PasswordSetup
+	33, // 21: parley.v1.ResetRequest.key_ring:type_name -> parley.v1.Sealed
+	33, // 22: parley.v1.FormerKeys.wrapped_master:type_name -> parley.v1.Sealed
+	33, // 23: parley.v1.FormerKeys.key_ring:type_name -> parley.v1.Sealed
+	33, // 24: parley.v1.DeviceLinkAsk.ask:type_name -> parley.v1.Sealed
+	23, // 25: parley.v1.AdminUsers.users:type_name -> parley.v1.AdminUser
+	26, // 26: parley.v1.AdminInvitations.invitations:type_name -> parley.v1.AdminInvitation
+	33, // 27: parley.v1.InvitationInfo.sealed:type_name -> parley.v1.Sealed
+	34, // 28: parley.v1.InvitationInfo.invitation:type_name -> parley.v1.Signed
+	34, // 29: parley.v1.InvitationInfo.device_list:type_name -> parley.v1.Signed
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_parley_v1_rest_proto_init() }
@@ -2031,7 +2415,7 @@ func file_parley_v1_rest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_parley_v1_rest_proto_rawDesc), len(file_parley_v1_rest_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -132,6 +132,26 @@ export async function rekey(
   return make(by, commit, keys, (account) => chain.member(account)?.role ?? Role.UNSPECIFIED, previous);
 }
 
+/**
+ * Makes the commit of a pair by which the signer takes the identity key that the other account was reset to. keys are as
+ * those of rekey, with the new identity. The new identity cannot reach the epochs before.
+ */
+export async function takeIdentity(
+  by: Signer,
+  chain: Chain,
+  account: ID,
+  keys: readonly MemberKey[],
+): Promise<NewCommit> {
+  const commit = {
+    conversation: idBytes(chain.conversation),
+    kind: chain.kind,
+    number: chain.epoch + 1n,
+    previous: chain.head,
+    change: { case: "newIdentity" as const, value: { account: idBytes(account) } },
+  };
+  return make(by, commit, keys, () => Role.MEMBER, null);
+}
+
 async function make(
   by: Signer,
   init: MessageInitShape<typeof CommitSchema>,

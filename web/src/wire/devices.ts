@@ -61,6 +61,29 @@ export class DeviceList {
   }
 
   /**
+   * Throws unless this follows directly on previous (stale_list) as the list of the same account with another identity
+   * (forbidden), after an administrator let its person start again: one generation further, with another account key and no
+   * device of before (malformed). It proves nothing: whoever runs the server can make one. A client that pinned the identity
+   * before asks its person.
+   */
+  checkReset(previous: DeviceList): void {
+    const [now, old] = [this.list, previous.list];
+    if (!equal(now.account, old.account)) throw forbidden("the device list is of another account");
+    if (equal(now.identityKey, old.identityKey)) {
+      throw forbidden("the device list has the identity of before: this is no reset");
+    }
+    if (now.version !== old.version + 1n || !equal(now.previous, previous.hash)) {
+      throw staleList(`the device list does not follow on version ${old.version}: fetch the newest and try again`);
+    }
+    if (now.generation !== old.generation + 1 || equal(now.accountKey, old.accountKey)) {
+      throw malformed("a new identity takes the next generation, with another account key");
+    }
+    if (old.devices.some((device) => find(now, device.device) !== undefined)) {
+      throw malformed("the device list of a new identity keeps a device of before");
+    }
+  }
+
+  /**
    * Throws unless a client that has seen newest of this account may take this: the same identity
    * (forbidden), no lower version (stale_list), of the same version no other body, and of the next one a
    * true successor.

@@ -3,7 +3,7 @@ import { create, equals } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { equal, randomBytes } from "./bytes.ts";
 import { Chain } from "./chain.ts";
-import { createPair, rekey } from "./commit.ts";
+import { createPair, rekey, takeIdentity } from "./commit.ts";
 import { nextDeviceList, openDeviceList, signDeviceList } from "./devices.ts";
 import { openEnvelope, parseEnvelope, sealEnvelope, verifyEnvelope } from "./envelope.ts";
 import { codeOf, WireError } from "./errors.ts";
@@ -255,4 +255,21 @@ test("fragments of frames of every length around the limits", async () => {
   expect(await errorName(() => fragments(new Uint8Array(MAX_FRAME + 1)).forEach((piece) => void r.add(piece)))).toBe(
     "too_large",
   );
+});
+
+test("the other member of a pair takes a new identity, which cannot reach what was before", async () => {
+  const [a, b, other] = await Promise.all([makePerson(), makePerson(), makePerson()]);
+  const lookup = lookupOf(a, b);
+  const chain = Chain.empty(await pairID(a.account, b.account));
+  const first = await createPair(b.signer, a.member, b.member, null);
+  chain.apply(await chain.checkPost(first.post, lookup));
+  const renewed = { ...other.member, account: a.account, generation: 2 };
+  const { post, epochKey } = await takeIdentity(b.signer, chain, a.account, [renewed, b.member]);
+  const commit = await chain.checkPost(post, lookup);
+  chain.apply(commit);
+  expect(chain.member(a.account)?.identityKey).toEqual(other.member.identityKey);
+  expect(await commit.openGrant(other.accountKey, a.account, grantFor(post, a.account))).toEqual(epochKey);
+  expect(await errorName(() => commit.openPreviousEpochKey(epochKey))).toBe("malformed");
+  const own = await takeIdentity(a.signer, chain, a.account, [a.member, b.member]);
+  expect(await errorName(() => chain.checkPost(own.post, lookup))).toBe("forbidden");
 });

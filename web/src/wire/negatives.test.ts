@@ -20,7 +20,7 @@ const lookup = lookupIn(v);
 
 /** The named chain after its first commits. */
 async function chainOf(n: Negative, after: number): Promise<Chain> {
-  const from = n.chain === "group" ? v.group : v.pair;
+  const from = { pair: v.pair, group: v.group, reset: v.reset.pair }[n.chain ?? "pair"];
   const chain = Chain.empty(idOf(from.conversation));
   for (const c of from.commits.slice(0, after)) {
     chain.apply(await chain.check(decode(pb.SignedSchema, c.Signed), lookup));
@@ -33,11 +33,12 @@ type Refusal = (n: Negative) => Promise<() => unknown>;
 
 const refusals: Record<string, Refusal> = {
   device_list: async (n) => {
-    const other = n.previous ?? n.seen;
+    const other = n.previous ?? n.seen ?? n.before;
     const old = other === undefined ? undefined : await openDeviceList(decode(pb.SignedSchema, other));
     return async () => {
       const list = await openDeviceList(decode(pb.SignedSchema, n.Signed));
-      if (n.previous === undefined) list.checkSeen(present(old));
+      if (n.before !== undefined) list.checkReset(present(old));
+      else if (n.previous === undefined) list.checkSeen(present(old));
       else list.checkSuccessor(present(old));
     };
   },

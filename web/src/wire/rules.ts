@@ -8,6 +8,7 @@ import {
   type ChainState,
   type Commit,
   type Commit_JoinByLink,
+  type Commit_NewIdentity,
   type Commit_SetLink,
   ConversationKind,
   ErrorCode,
@@ -39,6 +40,8 @@ export async function checkChange(m: Commit, s: ChainState): Promise<void> {
       return checkSameMembers(s.members, m.members);
     case "joinByLink":
       return checkJoin(m, s, m.change.value);
+    case "newIdentity":
+      return checkNewIdentity(m, s, m.change.value);
     default:
       throw unsupported("this commit needs a newer Parley");
   }
@@ -118,6 +121,33 @@ async function checkJoin(m: Commit, s: ChainState, change: Commit_JoinByLink): P
     s.members,
     m.members.filter((member) => member !== joiner),
   );
+}
+
+/**
+ * Allows the other member of a pair, and nobody else, to take the identity key that an account was reset to. The key of the
+ * epoch before is not sealed to it: what was written until now stays closed to the new identity.
+ */
+function checkNewIdentity(m: Commit, s: ChainState, { account }: Commit_NewIdentity): void {
+  idFrom(account);
+  if (s.kind !== ConversationKind.PAIR) throw forbidden("a new identity is taken in pairs only");
+  if (memberOf(s.members, account) === undefined || memberOf(s.members, m.account) === undefined) {
+    throw forbidden("only a member takes a new identity, of a member");
+  }
+  if (equal(account, m.account)) {
+    throw forbidden("a new identity is taken by the other member of a pair, not by its own account");
+  }
+  if (m.previousEpochKey !== undefined) {
+    throw forbidden("what was before stays closed to a new identity: its commit holds no previous key");
+  }
+  const before = s.members.map((b) => {
+    const now = memberOf(m.members, b.account);
+    if (!equal(b.account, account) || now === undefined) return b;
+    if (equal(b.identityKey, now.identityKey) || now.generation <= b.generation) {
+      throw forbidden("a new identity has another identity key and a higher generation");
+    }
+    return { ...b, identityKey: now.identityKey };
+  });
+  checkSameMembers(before, m.members);
 }
 
 /** Checks that somebody may join by a link at a time. */

@@ -10,6 +10,9 @@ import { unmarshal } from "./unmarshal.ts";
 /** The key of the setting that holds a LinkSetting. */
 export const SETTING_LINKS = "links";
 
+/** The key of the setting that holds a FormerSetting. */
+export const SETTING_FORMER = "former";
+
 const PERSON = "person/";
 
 /** The key of the setting that holds what an account notes of another person. */

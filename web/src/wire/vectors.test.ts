@@ -190,6 +190,13 @@ describe("accounts", () => {
     present(second).checkSeen(present(first));
     present(second).checkSeen(present(second));
   });
+  test("a reset to a new identity", async () => {
+    const lists = [present(a.device_lists[1]).Signed, v.reset.list, v.reset.next];
+    const [before, reset, next] = await Promise.all(lists.map((l) => openDeviceList(decode(pb.SignedSchema, l))));
+    present(reset).checkReset(present(before));
+    present(next).checkSuccessor(present(reset));
+    expect(toHex(present(reset).list.identityKey)).toBe(v.reset.identity_key);
+  });
   test("key ring", async () => {
     const master = await unwrapMaster(fromHex(a.wrap), account, decode(pb.SealedSchema, a.wrapped_master));
     expect(toHex(master)).toBe(a.master);
@@ -233,6 +240,7 @@ describe("invitation", () => {
 describe.each([
   ["pair", v.pair],
   ["group", v.group],
+  ["pair of which one was reset", v.reset.pair],
 ] as const)("commits of the %s", (_, vector) => {
   test("follow on each other", async () => {
     let chain = Chain.empty(idOf(vector.conversation));

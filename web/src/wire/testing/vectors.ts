@@ -67,7 +67,8 @@ export interface Negative {
   readonly Signed?: Hex;
   readonly previous?: Hex;
   readonly seen?: Hex;
-  readonly chain?: "pair" | "group";
+  readonly before?: Hex;
+  readonly chain?: "pair" | "group" | "reset";
   readonly after?: number;
   readonly CommitPost?: Hex;
   readonly Grant?: Hex;
@@ -192,6 +193,12 @@ export interface Vectors {
     readonly auth: Hex;
     readonly wrap: Hex;
     readonly typed: readonly Text[];
+  };
+  readonly reset: {
+    readonly identity_key: Hex;
+    readonly list: Hex;
+    readonly next: Hex;
+    readonly pair: ChainVector;
   };
   readonly negative: readonly Negative[];
 }

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file parley/v1/rest.proto.
  */
 export const file_parley_v1_rest: GenFile = /*@__PURE__*/
-  fileDesc("ChRwYXJsZXkvdjEvcmVzdC5wcm90bxIJcGFybGV5LnYxInMKClNlcnZlckluZm8SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhQKDHJlZ2lzdHJhdGlvbhgDIAEoCRIPCgd0aW1lX21zGAQgASgEEhAKCHdlYl9oYXNoGAUgASgJEg0KBXNldHVwGAYgASgIIiIKEkxvZ2luUGFyYW1zUmVxdWVzdBIMCgR1c2VyGAEgASgJInoKDVBhc3N3b3JkU2V0dXASKQoGcGFyYW1zGAEgASgLMhkucGFybGV5LnYxLlBhc3N3b3JkUGFyYW1zEhMKC2F1dGhfc2VjcmV0GAIgASgMEikKDndyYXBwZWRfbWFzdGVyGAMgASgLMhEucGFybGV5LnYxLlNlYWxlZCLKAgoPUmVnaXN0ZXJSZXF1ZXN0EgwKBHVzZXIYASABKAkSEAoIbmlja25hbWUYAiABKAkSKgoIcGFzc3dvcmQYAyABKAsyGC5wYXJsZXkudjEuUGFzc3dvcmRTZXR1cBIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSJgoLZGV2aWNlX2xpc3QYBSABKAsyES5wYXJsZXkudjEuU2lnbmVkEhMKC2RldmljZV9uYW1lGAYgASgJEg0KBXNldHVwGAcgASgJEhMKC3NlcnZlcl9uYW1lGAggASgJEhIKCmludml0YXRpb24YCSABKAkSJAoJbGlua19qb2luGAogASgLMhEucGFybGV5LnYxLlNpZ25lZBIrCgxmaXJzdF9jb21taXQYCyABKAsyFS5wYXJsZXkudjEuQ29tbWl0UG9zdCIxCgxMb2dpblJlcXVlc3QSDAoEdXNlchgBIAEoCRITCgthdXRoX3NlY3JldBgCIAEoDCKlAQoKTG9naW5HcmFudBIOCgZ0aWNrZXQYASABKAkSDwoHYWNjb3VudBgCIAEoDBIpCg53cmFwcGVkX21hc3RlchgDIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSIwoIa2V5X3JpbmcYBCABKAsyES5wYXJsZXkudjEuU2VhbGVkEiYKC2RldmljZV9saXN0GAUgASgLMhEucGFybGV5LnYxLlNpZ25lZCLaAQoNVXBkYXRlRGV2aWNlcxIOCgZ0aWNrZXQYASABKAkSJgoLZGV2aWNlX2xpc3QYAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEhIKCm5ld19kZXZpY2UYAyABKAwSEwoLZGV2aWNlX25hbWUYBCABKAkSIwoIa2V5X3JpbmcYBSABKAsyES5wYXJsZXkudjEuU2VhbGVkEjUKEWdlbmVyYXRpb25fZ3JhbnRzGAYgAygLMhoucGFybGV5LnYxLkdlbmVyYXRpb25HcmFudBIMCgRsaW5rGAcgASgJIjMKEENoYWxsZW5nZVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoDBIOCgZkZXZpY2UYAiABKAwiGgoJQ2hhbGxlbmdlEg0KBW5vbmNlGAEgASgMIjIKDlNlc3Npb25SZXF1ZXN0EiAKBWxvZ2luGAEgASgLMhEucGFybGV5LnYxLlNpZ25lZCJTCg1TZXNzaW9uT3BlbmVkEg8KB2FjY291bnQYASABKAwSDgoGZGV2aWNlGAIgASgMEg0KBXRva2VuGAMgASgJEhIKCmV4cGlyZXNfbXMYBCABKAQifwoOQ2hhbmdlUGFzc3dvcmQSDgoGdGlja2V0GAEgASgJEioKCHBhc3N3b3JkGAIgASgLMhgucGFybGV5LnYxLlBhc3N3b3JkU2V0dXASDAoEdXNlchgDIAEoCRIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQiSgoIUmVjb3ZlcnkSEwoLYXV0aF9zZWNyZXQYASABKAwSKQoOd3JhcHBlZF9tYXN0ZXIYAiABKAsyES5wYXJsZXkudjEuU2VhbGVkIkQKC1NldFJlY292ZXJ5Eg4KBnRpY2tldBgBIAEoCRIlCghyZWNvdmVyeRgCIAEoCzITLnBhcmxleS52MS5SZWNvdmVyeSIfCg1EZWxldGVBY2NvdW50Eg4KBnRpY2tldBgBIAEoCSIuCgpEZXZpY2VMaW5rEgwKBGNvZGUYASABKAkSEgoKZXhwaXJlc19tcxgCIAEoBCIvCg1EZXZpY2VMaW5rQXNrEh4KA2FzaxgBIAEoCzIRLnBhcmxleS52MS5TZWFsZWQitwEKCUFkbWluVXNlchIPCgdhY2NvdW50GAEgASgMEhEKCXVzZXJfbmFtZRgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVhZG1pbhgEIAEoCBISCgpjcmVhdGVkX21zGAUgASgEEhQKDGxhc3Rfc2Vlbl9tcxgGIAEoBBIUCgxzdXNwZW5kZWRfbXMYByABKAQSDwoHZGV2aWNlcxgIIAEoDRIUCgxzdG9yZWRfYnl0ZXMYCSABKAQiQAoKQWRtaW5Vc2VycxIjCgV1c2VycxgBIAMoCzIULnBhcmxleS52MS5BZG1pblVzZXISDQoFYWZ0ZXIYAiABKAkiIQoMQWRtaW5TdXNwZW5kEhEKCXN1c3BlbmRlZBgBIAEoCCKcAQoPQWRtaW5JbnZpdGF0aW9uEgwKBGNvZGUYASABKAkSDwoHYWNjb3VudBgCIAEoDBIQCghuaWNrbmFtZRgDIAEoCRIMCgR1c2VzGAQgASgNEhEKCXVzZXNfbGVmdBgFIAEoDRISCgpjcmVhdGVkX21zGAYgASgEEhIKCmV4cGlyZXNfbXMYByABKAQSDwoHcmV2b2tlZBgIIAEoCCJSChBBZG1pbkludml0YXRpb25zEi8KC2ludml0YXRpb25zGAEgAygLMhoucGFybGV5LnYxLkFkbWluSW52aXRhdGlvbhINCgVhZnRlchgCIAEoCSLPAQoKQWRtaW5TdGF0cxIQCghhY2NvdW50cxgBIAEoBBIbChNhY2NvdW50c19zZWVuX3RvZGF5GAIgASgEEhEKCXN1c3BlbmRlZBgDIAEoBBIPCgdkZXZpY2VzGAQgASgEEhMKC2Nvbm5lY3Rpb25zGAUgASgEEhUKDWNvbnZlcnNhdGlvbnMYBiABKAQSEAoIbWVzc2FnZXMYByABKAQSFgoOZGF0YWJhc2VfYnl0ZXMYCCABKAQSGAoQaW52aXRhdGlvbnNfb3BlbhgJIAEoBCI6Cg1BZG1pblNldHRpbmdzEhQKDHJlZ2lzdHJhdGlvbhgBIAEoCRITCgtzZXJ2ZXJfbmFtZRgCIAEoCSKrAQoOSW52aXRhdGlvbkluZm8SIQoGc2VhbGVkGAEgASgLMhEucGFybGV5LnYxLlNlYWxlZBIlCgppbnZpdGF0aW9uGAIgASgLMhEucGFybGV5LnYxLlNpZ25lZBImCgtkZXZpY2VfbGlzdBgDIAEoCzIRLnBhcmxleS52MS5TaWduZWQSEQoJdXNlc19sZWZ0GAQgASgNEhQKDHJlZ2lzdHJhdGlvbhgFIAEoCSJsCgdQcm9ibGVtEgwKBHR5cGUYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3RhdHVzGAMgASgNEg4KBmRldGFpbBgEIAEoCRIMCgRjb2RlGAUgASgJEhYKDnJldHJ5X2FmdGVyX21zGAYgASgEQjdaNWdpdGh1Yi5jb20vcGFybGV5LWNoYXQvcGFybGV5L3Byb3RvL3BhcmxleXYxO3BhcmxleXYxYgZwcm90bzM", [file_parley_v1_account, file_parley_v1_conversation]);
+  fileDesc("ChRwYXJsZXkvdjEvcmVzdC5wcm90bxIJcGFybGV5LnYxInMKClNlcnZlckluZm8SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhQKDHJlZ2lzdHJhdGlvbhgDIAEoCRIPCgd0aW1lX21zGAQgASgEEhAKCHdlYl9oYXNoGAUgASgJEg0KBXNldHVwGAYgASgIIiIKEkxvZ2luUGFyYW1zUmVxdWVzdBIMCgR1c2VyGAEgASgJInoKDVBhc3N3b3JkU2V0dXASKQoGcGFyYW1zGAEgASgLMhkucGFybGV5LnYxLlBhc3N3b3JkUGFyYW1zEhMKC2F1dGhfc2VjcmV0GAIgASgMEikKDndyYXBwZWRfbWFzdGVyGAMgASgLMhEucGFybGV5LnYxLlNlYWxlZCLKAgoPUmVnaXN0ZXJSZXF1ZXN0EgwKBHVzZXIYASABKAkSEAoIbmlja25hbWUYAiABKAkSKgoIcGFzc3dvcmQYAyABKAsyGC5wYXJsZXkudjEuUGFzc3dvcmRTZXR1cBIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSJgoLZGV2aWNlX2xpc3QYBSABKAsyES5wYXJsZXkudjEuU2lnbmVkEhMKC2RldmljZV9uYW1lGAYgASgJEg0KBXNldHVwGAcgASgJEhMKC3NlcnZlcl9uYW1lGAggASgJEhIKCmludml0YXRpb24YCSABKAkSJAoJbGlua19qb2luGAogASgLMhEucGFybGV5LnYxLlNpZ25lZBIrCgxmaXJzdF9jb21taXQYCyABKAsyFS5wYXJsZXkudjEuQ29tbWl0UG9zdCIxCgxMb2dpblJlcXVlc3QSDAoEdXNlchgBIAEoCRITCgthdXRoX3NlY3JldBgCIAEoDCKlAQoKTG9naW5HcmFudBIOCgZ0aWNrZXQYASABKAkSDwoHYWNjb3VudBgCIAEoDBIpCg53cmFwcGVkX21hc3RlchgDIAEoCzIRLnBhcmxleS52MS5TZWFsZWQSIwoIa2V5X3JpbmcYBCABKAsyES5wYXJsZXkudjEuU2VhbGVkEiYKC2RldmljZV9saXN0GAUgASgLMhEucGFybGV5LnYxLlNpZ25lZCLaAQoNVXBkYXRlRGV2aWNlcxIOCgZ0aWNrZXQYASABKAkSJgoLZGV2aWNlX2xpc3QYAiABKAsyES5wYXJsZXkudjEuU2lnbmVkEhIKCm5ld19kZXZpY2UYAyABKAwSEwoLZGV2aWNlX25hbWUYBCABKAkSIwoIa2V5X3JpbmcYBSABKAsyES5wYXJsZXkudjEuU2VhbGVkEjUKEWdlbmVyYXRpb25fZ3JhbnRzGAYgAygLMhoucGFybGV5LnYxLkdlbmVyYXRpb25HcmFudBIMCgRsaW5rGAcgASgJIjMKEENoYWxsZW5nZVJlcXVlc3QSDwoHYWNjb3VudBgBIAEoDBIOCgZkZXZpY2UYAiABKAwiGgoJQ2hhbGxlbmdlEg0KBW5vbmNlGAEgASgMIjIKDlNlc3Npb25SZXF1ZXN0EiAKBWxvZ2luGAEgASgLMhEucGFybGV5LnYxLlNpZ25lZCJTCg1TZXNzaW9uT3BlbmVkEg8KB2FjY291bnQYASABKAwSDgoGZGV2aWNlGAIgASgMEg0KBXRva2VuGAMgASgJEhIKCmV4cGlyZXNfbXMYBCABKAQifwoOQ2hhbmdlUGFzc3dvcmQSDgoGdGlja2V0GAEgASgJEioKCHBhc3N3b3JkGAIgASgLMhgucGFybGV5LnYxLlBhc3N3b3JkU2V0dXASDAoEdXNlchgDIAEoCRIjCghrZXlfcmluZxgEIAEoCzIRLnBhcmxleS52MS5TZWFsZWQiSgoIUmVjb3ZlcnkSEwoLYXV0aF9zZWNyZXQYASABKAwSKQoOd3JhcHBlZF9tYXN0ZXIYAiABKAsyES5wYXJsZXkudjEuU2VhbGVkIkQKC1NldFJlY292ZXJ5Eg4KBnRpY2tldBgBIAEoCRIlCghyZWNvdmVyeRgCIAEoCzITLnBhcmxleS52MS5SZWNvdmVyeSIuCgpBZG1pblJlc2V0EgwKBGNvZGUYASABKAkSEgoKZXhwaXJlc19tcxgCIAEoBCIwChJSZXNldFBhcmFtc1JlcXVlc3QSDAoEdXNlchgBIAEoCRIMCgRjb2RlGAIgASgJIkYKC1Jlc2V0UGFyYW1zEg8KB2FjY291bnQYASABKAwSJgoLZGV2aWNlX2xpc3QYAiABKAsyES5wYXJsZXkudjEuU2lnbmVkIrgBCgxSZXNldFJlcXVlc3QSDAoEdXNlchgBIAEoCRIMCgRjb2RlGAIgASgJEiYKC2RldmljZV9saXN0GAMgASgLMhEucGFybGV5LnYxLlNpZ25lZBIqCghwYXNzd29yZBgEIAEoCzIYLnBhcmxleS52MS5QYXNzd29yZFNldHVwEiMKCGtleV9yaW5nGAUgASgLMhEucGFybGV5LnYxLlNlYWxlZBITCgtkZXZpY2VfbmFtZRgGIAEoCSIkCg1Gb3JtZXJSZXF1ZXN0EhMKC2F1dGhfc2VjcmV0GAEgASgMIlwKCkZvcm1lcktleXMSKQoOd3JhcHBlZF9tYXN0ZXIYASABKAsyES5wYXJsZXkudjEuU2VhbGVkEiMKCGtleV9yaW5nGAIgASgLMhEucGFybGV5LnYxLlNlYWxlZCIfCg1EZWxldGVBY2NvdW50Eg4KBnRpY2tldBgBIAEoCSIuCgpEZXZpY2VMaW5rEgwKBGNvZGUYASABKAkSEgoKZXhwaXJlc19tcxgCIAEoBCIvCg1EZXZpY2VMaW5rQXNrEh4KA2FzaxgBIAEoCzIRLnBhcmxleS52MS5TZWFsZWQitwEKCUFkbWluVXNlchIPCgdhY2NvdW50GAEgASgMEhEKCXVzZXJfbmFtZRgCIAEoCRIQCghuaWNrbmFtZRgDIAEoCRINCgVhZG1pbhgEIAEoCBISCgpjcmVhdGVkX21zGAUgASgEEhQKDGxhc3Rfc2Vlbl9tcxgGIAEoBBIUCgxzdXNwZW5kZWRfbXMYByABKAQSDwoHZGV2aWNlcxgIIAEoDRIUCgxzdG9yZWRfYnl0ZXMYCSABKAQiQAoKQWRtaW5Vc2VycxIjCgV1c2VycxgBIAMoCzIULnBhcmxleS52MS5BZG1pblVzZXISDQoFYWZ0ZXIYAiABKAkiIQoMQWRtaW5TdXNwZW5kEhEKCXN1c3BlbmRlZBgBIAEoCCKcAQoPQWRtaW5JbnZpdGF0aW9uEgwKBGNvZGUYASABKAkSDwoHYWNjb3VudBgCIAEoDBIQCghuaWNrbmFtZRgDIAEoCRIMCgR1c2VzGAQgASgNEhEKCXVzZXNfbGVmdBgFIAEoDRISCgpjcmVhdGVkX21zGAYgASgEEhIKCmV4cGlyZXNfbXMYByABKAQSDwoHcmV2b2tlZBgIIAEoCCJSChBBZG1pbkludml0YXRpb25zEi8KC2ludml0YXRpb25zGAEgAygLMhoucGFybGV5LnYxLkFkbWluSW52aXRhdGlvbhINCgVhZnRlchgCIAEoCSLPAQoKQWRtaW5TdGF0cxIQCghhY2NvdW50cxgBIAEoBBIbChNhY2NvdW50c19zZWVuX3RvZGF5GAIgASgEEhEKCXN1c3BlbmRlZBgDIAEoBBIPCgdkZXZpY2VzGAQgASgEEhMKC2Nvbm5lY3Rpb25zGAUgASgEEhUKDWNvbnZlcnNhdGlvbnMYBiABKAQSEAoIbWVzc2FnZXMYByABKAQSFgoOZGF0YWJhc2VfYnl0ZXMYCCABKAQSGAoQaW52aXRhdGlvbnNfb3BlbhgJIAEoBCI6Cg1BZG1pblNldHRpbmdzEhQKDHJlZ2lzdHJhdGlvbhgBIAEoCRITCgtzZXJ2ZXJfbmFtZRgCIAEoCSKrAQoOSW52aXRhdGlvbkluZm8SIQoGc2VhbGVkGAEgASgLMhEucGFybGV5LnYxLlNlYWxlZBIlCgppbnZpdGF0aW9uGAIgASgLMhEucGFybGV5LnYxLlNpZ25lZBImCgtkZXZpY2VfbGlzdBgDIAEoCzIRLnBhcmxleS52MS5TaWduZWQSEQoJdXNlc19sZWZ0GAQgASgNEhQKDHJlZ2lzdHJhdGlvbhgFIAEoCSJsCgdQcm9ibGVtEgwKBHR5cGUYASABKAkSDQoFdGl0bGUYAiABKAkSDgoGc3RhdHVzGAMgASgNEg4KBmRldGFpbBgEIAEoCRIMCgRjb2RlGAUgASgJEhYKDnJldHJ5X2FmdGVyX21zGAYgASgEQjdaNWdpdGh1Yi5jb20vcGFybGV5LWNoYXQvcGFybGV5L3Byb3RvL3BhcmxleXYxO3BhcmxleXYxYgZwcm90bzM", [file_parley_v1_account, file_parley_v1_conversation]);
 
 /**
  * ServerInfo answers GET /api/v1/server.
@@ -515,6 +515,175 @@ export const SetRecoverySchema: GenMessage<SetRecovery> = /*@__PURE__*/
   messageDesc(file_parley_v1_rest, 13);
 
 /**
+ * AdminReset answers POST /api/v1/admin/users/{account}/reset: with this code the person may start again under the same
+ * account, with a new identity. It changes nothing until it is used.
+ *
+ * @generated from message parley.v1.AdminReset
+ */
+export type AdminReset = Message<"parley.v1.AdminReset"> & {
+  /**
+   * shown once
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: uint64 expires_ms = 2;
+   */
+  expiresMs: bigint;
+};
+
+/**
+ * Describes the message parley.v1.AdminReset.
+ * Use `create(AdminResetSchema)` to create a new message.
+ */
+export const AdminResetSchema: GenMessage<AdminReset> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 14);
+
+/**
+ * ResetParamsRequest is POST /api/v1/reset/params.
+ *
+ * @generated from message parley.v1.ResetParamsRequest
+ */
+export type ResetParamsRequest = Message<"parley.v1.ResetParamsRequest"> & {
+  /**
+   * @generated from field: string user = 1;
+   */
+  user: string;
+
+  /**
+   * @generated from field: string code = 2;
+   */
+  code: string;
+};
+
+/**
+ * Describes the message parley.v1.ResetParamsRequest.
+ * Use `create(ResetParamsRequestSchema)` to create a new message.
+ */
+export const ResetParamsRequestSchema: GenMessage<ResetParamsRequest> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 15);
+
+/**
+ * ResetParams answers it: what the new identity's first device list follows on.
+ *
+ * @generated from message parley.v1.ResetParams
+ */
+export type ResetParams = Message<"parley.v1.ResetParams"> & {
+  /**
+   * @generated from field: bytes account = 1;
+   */
+  account: Uint8Array;
+
+  /**
+   * in force
+   *
+   * @generated from field: parley.v1.Signed device_list = 2;
+   */
+  deviceList?: Signed | undefined;
+};
+
+/**
+ * Describes the message parley.v1.ResetParams.
+ * Use `create(ResetParamsSchema)` to create a new message.
+ */
+export const ResetParamsSchema: GenMessage<ResetParams> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 16);
+
+/**
+ * ResetRequest is POST /api/v1/reset: a new identity for an account whose person has lost every device, password and
+ * recovery code.
+ *
+ * @generated from message parley.v1.ResetRequest
+ */
+export type ResetRequest = Message<"parley.v1.ResetRequest"> & {
+  /**
+   * @generated from field: string user = 1;
+   */
+  user: string;
+
+  /**
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * follows on the one in force, with another identity and one device
+   *
+   * @generated from field: parley.v1.Signed device_list = 3;
+   */
+  deviceList?: Signed | undefined;
+
+  /**
+   * @generated from field: parley.v1.PasswordSetup password = 4;
+   */
+  password?: PasswordSetup | undefined;
+
+  /**
+   * @generated from field: parley.v1.Sealed key_ring = 5;
+   */
+  keyRing?: Sealed | undefined;
+
+  /**
+   * @generated from field: string device_name = 6;
+   */
+  deviceName: string;
+};
+
+/**
+ * Describes the message parley.v1.ResetRequest.
+ * Use `create(ResetRequestSchema)` to create a new message.
+ */
+export const ResetRequestSchema: GenMessage<ResetRequest> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 17);
+
+/**
+ * FormerRequest is POST /api/v1/recovery/former, with a session: the recovery code from before a reset.
+ *
+ * @generated from message parley.v1.FormerRequest
+ */
+export type FormerRequest = Message<"parley.v1.FormerRequest"> & {
+  /**
+   * @generated from field: bytes auth_secret = 1;
+   */
+  authSecret: Uint8Array;
+};
+
+/**
+ * Describes the message parley.v1.FormerRequest.
+ * Use `create(FormerRequestSchema)` to create a new message.
+ */
+export const FormerRequestSchema: GenMessage<FormerRequest> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 18);
+
+/**
+ * FormerKeys answers it: the key ring from before the reset, and what opens it.
+ *
+ * @generated from message parley.v1.FormerKeys
+ */
+export type FormerKeys = Message<"parley.v1.FormerKeys"> & {
+  /**
+   * under the code's wrapping key
+   *
+   * @generated from field: parley.v1.Sealed wrapped_master = 1;
+   */
+  wrappedMaster?: Sealed | undefined;
+
+  /**
+   * @generated from field: parley.v1.Sealed key_ring = 2;
+   */
+  keyRing?: Sealed | undefined;
+};
+
+/**
+ * Describes the message parley.v1.FormerKeys.
+ * Use `create(FormerKeysSchema)` to create a new message.
+ */
+export const FormerKeysSchema: GenMessage<FormerKeys> = /*@__PURE__*/
+  messageDesc(file_parley_v1_rest, 19);
+
+/**
  * DeleteAccount is POST /api/v1/account/delete: everything that the server holds of the account goes, but the public keys
  * and sealed messages that belong to others' history.
  *
@@ -534,7 +703,7 @@ export type DeleteAccount = Message<"parley.v1.DeleteAccount"> & {
  * Use `create(DeleteAccountSchema)` to create a new message.
  */
 export const DeleteAccountSchema: GenMessage<DeleteAccount> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 14);
+  messageDesc(file_parley_v1_rest, 20);
 
 /**
  * DeviceLink answers POST /api/v1/devices/links: for ten minutes a new device may ask with this code.
@@ -558,7 +727,7 @@ export type DeviceLink = Message<"parley.v1.DeviceLink"> & {
  * Use `create(DeviceLinkSchema)` to create a new message.
  */
 export const DeviceLinkSchema: GenMessage<DeviceLink> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 15);
+  messageDesc(file_parley_v1_rest, 21);
 
 /**
  * DeviceLinkAsk is PUT /api/v1/devices/links/{code}, by the new device: a DeviceAsk sealed under the link's secret.
@@ -577,7 +746,7 @@ export type DeviceLinkAsk = Message<"parley.v1.DeviceLinkAsk"> & {
  * Use `create(DeviceLinkAskSchema)` to create a new message.
  */
 export const DeviceLinkAskSchema: GenMessage<DeviceLinkAsk> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 16);
+  messageDesc(file_parley_v1_rest, 22);
 
 /**
  * AdminUser is an account as an administrator sees it: never what it writes or with whom.
@@ -640,7 +809,7 @@ export type AdminUser = Message<"parley.v1.AdminUser"> & {
  * Use `create(AdminUserSchema)` to create a new message.
  */
 export const AdminUserSchema: GenMessage<AdminUser> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 17);
+  messageDesc(file_parley_v1_rest, 23);
 
 /**
  * AdminUsers answers GET /api/v1/admin/users?q=…&after=…: up to 100, by creation.
@@ -666,7 +835,7 @@ export type AdminUsers = Message<"parley.v1.AdminUsers"> & {
  * Use `create(AdminUsersSchema)` to create a new message.
  */
 export const AdminUsersSchema: GenMessage<AdminUsers> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 18);
+  messageDesc(file_parley_v1_rest, 24);
 
 /**
  * AdminSuspend is PUT /api/v1/admin/users/{account}/suspension. Suspended accounts keep everything and cannot log in.
@@ -685,7 +854,7 @@ export type AdminSuspend = Message<"parley.v1.AdminSuspend"> & {
  * Use `create(AdminSuspendSchema)` to create a new message.
  */
 export const AdminSuspendSchema: GenMessage<AdminSuspend> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 19);
+  messageDesc(file_parley_v1_rest, 25);
 
 /**
  * AdminInvitation is an invitation as an administrator sees it.
@@ -743,7 +912,7 @@ export type AdminInvitation = Message<"parley.v1.AdminInvitation"> & {
  * Use `create(AdminInvitationSchema)` to create a new message.
  */
 export const AdminInvitationSchema: GenMessage<AdminInvitation> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 20);
+  messageDesc(file_parley_v1_rest, 26);
 
 /**
  * AdminInvitations answers GET /api/v1/admin/invitations?after=…: up to 100, newest first.
@@ -767,7 +936,7 @@ export type AdminInvitations = Message<"parley.v1.AdminInvitations"> & {
  * Use `create(AdminInvitationsSchema)` to create a new message.
  */
 export const AdminInvitationsSchema: GenMessage<AdminInvitations> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 21);
+  messageDesc(file_parley_v1_rest, 27);
 
 /**
  * AdminStats answers GET /api/v1/admin/stats.
@@ -828,7 +997,7 @@ export type AdminStats = Message<"parley.v1.AdminStats"> & {
  * Use `create(AdminStatsSchema)` to create a new message.
  */
 export const AdminStatsSchema: GenMessage<AdminStats> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 22);
+  messageDesc(file_parley_v1_rest, 28);
 
 /**
  * AdminSettings is GET and PUT /api/v1/admin/settings. What is absent stays as it is.
@@ -854,7 +1023,7 @@ export type AdminSettings = Message<"parley.v1.AdminSettings"> & {
  * Use `create(AdminSettingsSchema)` to create a new message.
  */
 export const AdminSettingsSchema: GenMessage<AdminSettings> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 23);
+  messageDesc(file_parley_v1_rest, 29);
 
 /**
  * InvitationInfo answers GET /api/v1/invitations/{code}.
@@ -897,7 +1066,7 @@ export type InvitationInfo = Message<"parley.v1.InvitationInfo"> & {
  * Use `create(InvitationInfoSchema)` to create a new message.
  */
 export const InvitationInfoSchema: GenMessage<InvitationInfo> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 24);
+  messageDesc(file_parley_v1_rest, 30);
 
 /**
  * Problem is the application/problem+json body of every error (RFC 9457).
@@ -943,5 +1112,5 @@ export type Problem = Message<"parley.v1.Problem"> & {
  * Use `create(ProblemSchema)` to create a new message.
  */
 export const ProblemSchema: GenMessage<Problem> = /*@__PURE__*/
-  messageDesc(file_parley_v1_rest, 25);
+  messageDesc(file_parley_v1_rest, 31);
 
