@@ -18,6 +18,7 @@ func (s *Server) adminRoutes(e *gin.Engine) {
 	admin := e.Group("/api/v1/admin", s.harden, s.administrator)
 	admin.GET("/users", s.adminUsers)
 	admin.PUT("/users/:account/suspension", s.suspend)
+	admin.POST("/users/:account/reset", s.adminReset)
 	admin.GET("/invitations", s.adminInvitations)
 	admin.DELETE("/invitations/:code", s.adminRevoke)
 	admin.GET("/stats", s.adminStats)

@@ -32,6 +32,7 @@ func adminRequests(about *person, code string) map[string]request {
 		"settings":     {method: http.MethodGet, path: "/settings"},
 		"set settings": {method: http.MethodPut, path: "/settings", body: &pb.AdminSettings{Registration: "closed"}},
 		"suspend":      {method: http.MethodPut, path: "/users/" + about.id.String() + "/suspension", body: &pb.AdminSuspend{Suspended: true}},
+		"reset":        {method: http.MethodPost, path: "/users/" + about.id.String() + "/reset"},
 		"revoke":       {method: http.MethodDelete, path: "/invitations/" + code},
 	}
 }

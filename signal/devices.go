@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 
@@ -114,7 +115,11 @@ func checkListSize(l *proto.DeviceList) error {
 // made the key needs no grant.
 func (s *Server) checkGeneration(ctx context.Context, previous, next *proto.DeviceList, caller proto.ID, req *pb.UpdateDevices) error {
 	if req.GetLink() != "" {
-		return checkAllGenerations(previous, next, req)
+		account, err := s.Store.Account(ctx, proto.ID(next.GetAccount()))
+		if err != nil {
+			return err
+		}
+		return checkAllGenerations(previous, next, account.FirstGeneration, req)
 	}
 	if next.GetGeneration() == previous.GetGeneration() {
 		if len(req.GetGenerationGrants()) > 0 || req.GetKeyRing() != nil {
@@ -151,14 +156,16 @@ func (s *Server) checkGeneration(ctx context.Context, previous, next *proto.Devi
 }
 
 // checkAllGenerations says whether an update by a device link hands every generation of the account key to the
-// new device, and nothing to others. It makes no new generation: what it seals would be known to the added device.
-func checkAllGenerations(previous, next *proto.DeviceList, req *pb.UpdateDevices) error {
+// new device, and nothing to others: those of the identity in force, which began with the generation first, and such before
+// as the older device has. It makes no new generation: what it seals would be known to the added device.
+func checkAllGenerations(previous, next *proto.DeviceList, first uint32, req *pb.UpdateDevices) error {
 	grants := req.GetGenerationGrants()
-	if next.GetGeneration() != previous.GetGeneration() || req.GetKeyRing() != nil || uint64(len(grants)) != uint64(next.GetGeneration()) {
+	newest, n := next.GetGeneration(), uint32(min(len(grants), math.MaxUint32)) //nolint:gosec // as it is
+	if newest != previous.GetGeneration() || req.GetKeyRing() != nil || n > newest || n < newest-first+1 {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a device link adds a device with a grant of every generation, and changes nothing else")
 	}
 	for i, g := range grants {
-		if g.GetGeneration() != uint32(i+1) || !bytes.Equal(g.GetDevice(), req.GetNewDevice()) || !keySealed(g) {
+		if g.GetGeneration() != newest-n+1+uint32(i) || !bytes.Equal(g.GetDevice(), req.GetNewDevice()) || !keySealed(g) { //nolint:gosec // at most n
 			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the grants of a device link are for the new device, of every generation, oldest first")
 		}
 	}

@@ -37,38 +37,44 @@ var byRecovery = proof{"recovery", "user name or recovery code is wrong", func(a
 	return a.Recovery.AuthSalt, a.Recovery.AuthHash, a.Recovery.Master
 }}
 
-// login answers requests that log in by p. An address is slowed for each name it fails at, so that others
-// who know the secret are not locked out.
+// login answers requests that log in by p.
 func (s *Server) login(p proof) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		req := &pb.LoginRequest{}
 		if !s.bind(c, req) {
 			return
 		}
-		key, err := proto.FoldUserName(req.GetUser())
+		account, master, err := s.proved(c, p, req.GetUser(), req.GetAuthSecret())
 		if err != nil {
 			s.fail(c, err)
-			return
-		}
-		address := clientAddress(c.Request)
-		pair := p.kind + "\x00" + key + "\x00" + address
-		if wait := s.mayLogIn(pair, address); wait > 0 {
-			s.fail(c, tooMany(wait))
-			return
-		}
-		account, master, err := s.prove(c, p, key, req.GetAuthSecret())
-		if err != nil {
-			s.fail(c, err)
-			return
-		}
-		s.logins.clear(pair)
-		s.addresses.undo(address)
-		if account.SuspendedMS > 0 {
-			s.fail(c, suspended())
 			return
 		}
 		s.grant(c, account, master)
 	}
+}
+
+// proved finds the account that a name and a secret belong to, and what p hands out then. An address is slowed for each name
+// it fails at, so that others who know the secret are not locked out. Whoever is suspended is told so.
+func (s *Server) proved(c *gin.Context, p proof, user string, secret []byte) (*store.Account, *pb.Sealed, error) {
+	key, err := proto.FoldUserName(user)
+	if err != nil {
+		return nil, nil, err
+	}
+	address := clientAddress(c.Request)
+	pair := p.kind + "\x00" + key + "\x00" + address
+	if wait := s.mayLogIn(pair, address); wait > 0 {
+		return nil, nil, tooMany(wait)
+	}
+	account, master, err := s.prove(c, p, key, secret)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.logins.clear(pair)
+	s.addresses.undo(address)
+	if account.SuspendedMS > 0 {
+		return nil, nil, suspended()
+	}
+	return account, master, nil
 }
 
 // mayLogIn counts an attempt, or says how long to wait before one.

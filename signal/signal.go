@@ -185,6 +185,7 @@ func (s *Server) routes() *gin.Engine {
 	api.DELETE("/avatar", s.sameSite, s.deleteAvatar)
 	api.GET("/avatars/:account/:hash", s.even, s.avatar)
 	api.GET("/socket", s.socket)
+	s.resetRoutes(api)
 	s.adminRoutes(e)
 	e.NoRoute(s.elsewhere)
 	return e

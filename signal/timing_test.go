@@ -50,6 +50,9 @@ func TestTimingTellsNothing(t *testing.T) {
 		"recovery": func(exists bool) {
 			w.serve(http.MethodPost, "/login/recovery", &pb.LoginRequest{User: named(exists), AuthSecret: admin.auth})
 		},
+		"reset": func(exists bool) {
+			w.serve(http.MethodPost, "/reset/params", &pb.ResetParamsRequest{User: named(exists), Code: "guess"})
+		},
 		"params": func(exists bool) {
 			w.serve(http.MethodPost, "/login/params", &pb.LoginParamsRequest{User: named(exists)})
 		},

@@ -27,11 +27,14 @@ type Account struct {
 	AuthHash    []byte
 	Master      *pb.Sealed
 	KeyRing     *pb.Sealed
-	Recovery    *Recovery // nil without a recovery code
-	Avatar      []byte    // SHA-256 of the picture; nil without one
+	Recovery    *Recovery  // nil without a recovery code
+	Reset       *ResetCode // nil without one, also if it has expired
+	Avatar      []byte     // SHA-256 of the picture; nil without one
 	Privacy     *pb.Privacy
 	LastSeenMS  int64
 	SuspendedMS int64 // 0: it is not suspended
+	// FirstGeneration is that of the account key with which the identity in force began: 1, or a later one after a reset.
+	FirstGeneration uint32
 }
 
 // Password is how an account logs in, as it is stored.
@@ -67,18 +70,20 @@ type Join struct {
 
 const accountColumns = `id, public_id, COALESCE(user_name, ''), nickname, identity_key, list_version, version, admin, pw_memory, pw_time,
 	pw_parallelism, pw_salt, pw_host, auth_salt, auth_hash, wrapped_master, key_ring, recovery_salt, recovery_hash, wrapped_recovery, avatar,
-	hide_presence, hide_read, hide_typing, last_seen_ms, COALESCE(suspended_ms, 0)`
+	hide_presence, hide_read, hide_typing, last_seen_ms, COALESCE(suspended_ms, 0), first_generation, reset_salt, reset_hash, reset_expires_ms`
 
-func scanAccount(row *sql.Row) (*Account, error) {
+func (s *Store) scanAccount(row *sql.Row) (*Account, error) {
 	var (
 		a                    = Account{Privacy: &pb.Privacy{}}
 		public, master, ring []byte
 		p                    pb.PasswordParams
 		r                    scannedRecovery
+		reset                ResetCode
 	)
 	err := row.Scan(&a.ID, &public, &a.UserName, &a.Nickname, &a.IdentityKey, &a.ListVersion, &a.Version, &a.Admin, &p.MemoryKib, &p.Time,
 		&p.Parallelism, &p.Salt, &p.Host, &a.AuthSalt, &a.AuthHash, &master, &ring, &r.salt, &r.hash, &r.master, &a.Avatar,
-		&a.Privacy.HidePresence, &a.Privacy.HideRead, &a.Privacy.HideTyping, &a.LastSeenMS, &a.SuspendedMS)
+		&a.Privacy.HidePresence, &a.Privacy.HideRead, &a.Privacy.HideTyping, &a.LastSeenMS, &a.SuspendedMS,
+		&a.FirstGeneration, &reset.AuthSalt, &reset.AuthHash, &reset.ExpiresMS)
 	if err != nil {
 		return nil, wrap("read account", err)
 	}
@@ -93,18 +98,21 @@ func scanAccount(row *sql.Row) (*Account, error) {
 			return nil, err
 		}
 	}
+	if reset.AuthHash != nil && reset.ExpiresMS > s.nowMS() {
+		a.Reset = &reset
+	}
 	a.Recovery, err = r.recovery()
 	return &a, err
 }
 
 // AccountByName finds an account by its folded user name.
 func (s *Store) AccountByName(ctx context.Context, key string) (*Account, error) {
-	return scanAccount(s.read.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE user_key = ? AND deleted_ms IS NULL", key))
+	return s.scanAccount(s.read.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE user_key = ? AND deleted_ms IS NULL", key))
 }
 
 // Account finds an account by its public id.
 func (s *Store) Account(ctx context.Context, id proto.ID) (*Account, error) {
-	return scanAccount(s.read.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE public_id = ? AND deleted_ms IS NULL", id[:]))
+	return s.scanAccount(s.read.QueryRowContext(ctx, "SELECT "+accountColumns+" FROM accounts WHERE public_id = ? AND deleted_ms IS NULL", id[:]))
 }
 
 // AccountCount says how many accounts there are, without those that were deleted.

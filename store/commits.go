@@ -96,9 +96,22 @@ func (w *writeTx) resulting(c *proto.Commit) ([]resultingMember, error) {
 		if m.GetGeneration() > account.generation {
 			return nil, proto.Errorf(pb.ErrorCode_ERROR_CODE_FORBIDDEN, "the commit grants to a generation of a member's account key that does not exist")
 		}
+		if err := inForce(c, m, account); err != nil {
+			return nil, err
+		}
 		members = append(members, resultingMember{m, account})
 	}
 	return members, nil
+}
+
+// inForce refuses a commit that names another identity key than the signer's in force, or in a pair than the other's. After
+// a reset nobody commits in a pair before the other member has taken the new identity; the chain says how.
+func inForce(c *proto.Commit, m *pb.Member, account accountRow) error {
+	signer := bytes.Equal(m.GetAccount(), c.GetAccount())
+	if !signer && c.GetKind() != pb.ConversationKind_CONVERSATION_KIND_PAIR || bytes.Equal(m.GetIdentityKey(), account.identity) {
+		return nil
+	}
+	return proto.Errorf(pb.ErrorCode_ERROR_CODE_FORBIDDEN, "the commit names another identity key of a member than the one in force")
 }
 
 // moveHead puts a commit at the head of its conversation and returns the conversation. One that grants

@@ -66,6 +66,8 @@ func contract(t *testing.T, open opener) {
 		"privacy":                 testPrivacy,
 		"avatars":                 testAvatars,
 		"administration":          testAdministration,
+		"resets":                  testReset,
+		"reset codes":             testResetCodes,
 		"closing":                 testClosing,
 	} {
 		t.Run(name, func(t *testing.T) {

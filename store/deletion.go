@@ -148,7 +148,7 @@ func (w *writeTx) erase(account int64) error {
 	for _, s := range []step{
 		{`UPDATE accounts SET user_name = NULL, user_key = NULL, nickname = '', pw_memory = 0, pw_time = 0, pw_parallelism = 0, pw_salt = NULL,
 			pw_host = '', auth_salt = NULL, auth_hash = NULL, wrapped_master = NULL, key_ring = NULL, recovery_salt = NULL, recovery_hash = NULL,
-			wrapped_recovery = NULL, avatar = NULL, admin = 0, hide_presence = 0, hide_read = 0, hide_typing = 0, last_seen_ms = 0, deleted_ms = ?
+			wrapped_recovery = NULL, reset_salt = NULL, reset_hash = NULL, reset_expires_ms = 0, avatar = NULL, admin = 0, hide_presence = 0, hide_read = 0, hide_typing = 0, last_seen_ms = 0, deleted_ms = ?
 			WHERE id = ?`, []any{now, account}},
 		{"UPDATE devices SET name = '', last_used_ms = 0, last_address = '', ended_ms = COALESCE(ended_ms, ?) WHERE account_id = ?", []any{now, account}},
 		{"UPDATE members SET delivered_seq = 0, read_seq = 0, shown_delivered = NULL, shown_read = NULL WHERE account_id = ?", []any{account}},
@@ -158,6 +158,7 @@ func (w *writeTx) erase(account int64) error {
 		{"DELETE FROM grants WHERE conversation_id IN (SELECT conversation_id FROM members WHERE account_id = ?) AND account_id = ?", []any{account, account}},
 		{"DELETE FROM tickets WHERE account_id = ?", []any{account}},
 		{"DELETE FROM avatars WHERE account_id = ?", []any{account}},
+		{"DELETE FROM former_keys WHERE account_id = ?", []any{account}},
 		{"DELETE FROM settings WHERE account_id = ?", []any{account}},
 		{"DELETE FROM device_links WHERE account_id = ?", []any{account}},
 		{"DELETE FROM invitation_uses WHERE invitation_id IN (SELECT id FROM invitations WHERE account_id = ?)", []any{account}},

@@ -32,6 +32,7 @@ func TestDeletedLeavesNothing(t *testing.T) {
 	ok(t, err)
 	ok(t, s.CreateInvitation(ctx, store.Invitation{AccountID: account, Code: "canary-code", Signed: &pb.Signed{Body: []byte("canary-body"), Signature: []byte("x")}, Sealed: []byte("x"), Uses: 1, ExpiresMS: 1 << 60}))
 	ok(t, s.AddTicket(ctx, store.TicketLogin, []byte("canary-ticket"), account, 0, time.Now().Add(time.Hour)))
+	ok(t, s.SetResetCode(ctx, anna.ID, store.ResetCode{AuthSalt: []byte("canary-salt"), AuthHash: []byte("canary-hash"), ExpiresMS: 1 << 60}))
 	equal(t, "canaries before", canaries(t, path) > 0, true)
 
 	gone, err := s.DeleteAccount(ctx, account)
