@@ -22,6 +22,8 @@ type Credentials struct {
 	Password string
 	// Invitation is CODE.SECRET, an invitation link, or setup.SECRET of a new server; only to register.
 	Invitation string
+	// Reset is the code of an administrator with which somebody starts again; only for Reset.
+	Reset string
 	// Nickname is shown to contacts; only to register. Empty: the user name.
 	Nickname string
 }

@@ -70,6 +70,9 @@ func (c *Client) attach(ctx context.Context, conn *connection, w *pb.Welcome) (a
 			return nil, err
 		}
 	}
+	if err := c.doubted(ctx, conn.ask); err != nil {
+		return nil, err
+	}
 	return cu, cu.suspect(ctx)
 }
 
@@ -78,8 +81,10 @@ func (c *Client) attach(ctx context.Context, conn *connection, w *pb.Welcome) (a
 func (cu *catchUp) suspect(ctx context.Context) error {
 	var rows []*local.Conversation
 	err := cu.c.update(ctx, func(w *work) (err error) {
-		rows, err = w.Conversations()
-		return err
+		if rows, err = w.Conversations(); err != nil {
+			return err
+		}
+		return cu.untaken(w, rows)
 	})
 	for _, row := range rows {
 		if row.SuspectSeq == 0 {
@@ -247,6 +252,9 @@ func (c *Client) nowOnline(cu *catchUp) {
 // fetch syncs a conversation and notes how that went.
 func (cu *catchUp) fetch(ctx context.Context, id proto.ID) {
 	err := cu.sync(ctx, id)
+	if err == nil {
+		err = cu.takeIdentity(ctx, id)
+	}
 	gone := proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND)
 	if gone {
 		err = cu.c.missing(ctx, id)

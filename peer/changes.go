@@ -106,6 +106,9 @@ func (c *Client) applyPage(ctx context.Context, changes *pb.AccountChanges) erro
 	if err := c.applyOwn(ctx, changes); err != nil { // first: contacts may have come by an invitation, and be accepted at once
 		return err
 	}
+	if err := c.takeFormer(ctx, changes.GetSettings()); err != nil {
+		return err
+	}
 	if err := c.applyContacts(ctx, changes.GetContacts()); err != nil {
 		return err
 	}

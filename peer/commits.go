@@ -17,7 +17,7 @@ func (r *room) storeCommit(e *pb.CommitEvent) error {
 	if err != nil {
 		return err
 	}
-	if err := r.pinMembers(commit); err != nil {
+	if err := r.checkMembers(commit); err != nil {
 		return err
 	}
 	before := r.reading.Clone()
@@ -34,29 +34,12 @@ func (r *room) storeCommit(e *pb.CommitEvent) error {
 	return r.takeGrant(commit, e.GetGrant(), before)
 }
 
-// pinMembers checks the identity keys that a commit names against those pinned, and pins new ones.
-func (r *room) pinMembers(commit *proto.Commit) error {
-	for _, m := range commit.GetMembers() {
-		p, err := r.person(mustID(m.GetAccount()))
-		if err != nil {
-			return err
-		}
-		switch {
-		case p.IdentityKey == nil:
-			p.IdentityKey = m.GetIdentityKey()
-			if err := r.SavePerson(p); err != nil {
-				return err
-			}
-		case !bytes.Equal(p.IdentityKey, m.GetIdentityKey()):
-			return fmt.Errorf("it names another identity of %s: %w", p.DisplayName(), errIdentityChanged)
-		}
-	}
-	return nil
-}
-
 // takeGrant opens the grant of the newest commit, and through it the key of the epoch before if that is missing.
 func (r *room) takeGrant(commit *proto.Commit, grant *pb.Grant, before *proto.Chain) error {
 	private, ok := r.c.profile.accountKey(grant.GetGeneration())
+	if !ok && !r.ownIdentity(commit.GetMembers()) {
+		return nil // from before this account was reset: the recovery code of then opens it
+	}
 	if !ok {
 		return fmt.Errorf("the key of epoch %d is sealed to generation %d of the account key, which this device lacks", commit.GetEpoch(), grant.GetGeneration())
 	}
@@ -111,7 +94,7 @@ func (r *room) epochKey() ([]byte, error) {
 func (r *room) lacksKey() (bool, error) {
 	_, err := r.epochKey()
 	if errors.Is(err, ErrNotReady) {
-		return r.isMember(r.c.Account()), nil
+		return r.isMember(r.c.Account()) && r.ownIdentity(r.chain.Members()), nil
 	}
 	return false, err
 }
@@ -128,7 +111,7 @@ func (w *work) member(account proto.ID) (proto.MemberKey, error) {
 		return proto.MemberKey{}, err
 	}
 	if p.NewIdentity != nil {
-		return proto.MemberKey{}, fmt.Errorf("%s: %w", p.DisplayName(), errIdentityChanged)
+		return proto.MemberKey{}, changed(p)
 	}
 	if p.List == nil {
 		return proto.MemberKey{}, &unknownDeviceError{account: account}
@@ -186,8 +169,7 @@ func (cu *catchUp) rekey(ctx context.Context, id proto.ID) error {
 		if err != nil {
 			return err
 		}
-		key, err := r.epochKey()
-		if err != nil {
+		if err := r.held(); err != nil {
 			return err
 		}
 		keys := make([]proto.MemberKey, len(members))
@@ -195,6 +177,16 @@ func (cu *catchUp) rekey(ctx context.Context, id proto.ID) error {
 			if keys[i], err = w.member(account); err != nil {
 				return err
 			}
+		}
+		if renewed, err := r.renewed(); err != nil || !renewed.IsZero() {
+			if err == nil {
+				post, err = proto.TakeIdentity(cu.c.signer(), r.chain, renewed, keys)
+			}
+			return err
+		}
+		key, err := r.epochKey()
+		if err != nil {
+			return err
 		}
 		post, err = proto.Rekey(cu.c.signer(), r.chain, keys, key)
 		return err
@@ -246,8 +238,14 @@ func (cu *catchUp) answerGrant(ctx context.Context, needed *pb.GrantNeeded) erro
 			return err
 		}
 		to, err := w.member(account)
+		if errors.Is(err, errIdentityChanged) {
+			return nil // nobody has decided
+		}
 		if err != nil {
 			return err
+		}
+		if m, _ := r.chain.Member(account); !bytes.Equal(m.GetIdentityKey(), to.IdentityKey) {
+			return nil // this epoch is from before they were reset
 		}
 		grant, err := proto.GrantEpochKey(to, id, r.chain.Epoch(), r.chain.Head(), key)
 		post = &pb.GrantPost{Conversation: id.Bytes(), Epoch: r.chain.Epoch(), Commit: r.chain.Head(), Grant: grant}

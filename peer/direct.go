@@ -145,6 +145,9 @@ func (c *Client) waiting(ctx context.Context, id, account proto.ID, after int64)
 		if err != nil || r.row.Rereading || !r.isMember(account) {
 			return err
 		}
+		if err := r.settled(); err != nil {
+			return unlessNotReady(err)
+		}
 		page, err := w.Outbox(id, after, feedMost)
 		for _, m := range page {
 			if m.Envelope != nil && m.Epoch == r.chain.Epoch() && !r.mustRekey() {
@@ -285,6 +288,9 @@ func (w *work) storeDirect(path local.Path, h *pb.Header, env *pb.Envelope) erro
 	}
 	if h.GetEpoch() != r.chain.Epoch() || r.mustRekey() {
 		return errors.New("it is not in the newest epoch known")
+	}
+	if err := r.settled(); err != nil {
+		return err
 	}
 	if _, err := r.epochKey(); err != nil {
 		return err

@@ -90,7 +90,7 @@ func (l linkLists) known(ctx context.Context, account proto.ID) (list *proto.Dev
 		case err != nil:
 			return err
 		case p.NewIdentity != nil:
-			return fmt.Errorf("%s: %w", p.DisplayName(), errIdentityChanged)
+			return changed(p)
 		case account != l.c.Account() && p.State != pb.ContactState_CONTACT_STATE_ACCEPTED:
 			return errors.New("not a contact")
 		case p.List == nil:

@@ -12,13 +12,18 @@ import (
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
 
-// errIdentityChanged says that somebody's identity key is not the one pinned.
-var errIdentityChanged = errors.New("their identity changed: compare safety numbers before you go on")
-
 // unknownDeviceError says whose device lists are needed before an event can be checked.
-type unknownDeviceError struct{ account proto.ID }
+type unknownDeviceError struct {
+	account proto.ID
+	err     error // what is wrong if they do not help; nil: that no list names the device
+}
+
+func (e *unknownDeviceError) Unwrap() error { return e.err }
 
 func (e *unknownDeviceError) Error() string {
+	if e.err != nil {
+		return e.err.Error()
+	}
 	return fmt.Sprintf("no device list of account %s that names the signing device", e.account)
 }
 
@@ -32,14 +37,21 @@ func (w *work) person(account proto.ID) (*local.Person, error) {
 }
 
 // learnList verifies a device list against what is pinned and known of p, remembers and saves it. An older list than known
-// is refused: it could bring a revoked device back.
+// is refused: it could bring a revoked device back. One of another identity is set aside (see setAside).
 func (w *work) learnList(p *local.Person, signed *pb.Signed) error {
 	list, err := openListOf(p, signed)
 	if err != nil {
 		return err
 	}
-	if err := w.pin(p, list.GetIdentityKey()); err != nil {
-		return err
+	return w.learn(p, list)
+}
+
+func (w *work) learn(p *local.Person, list *proto.DeviceList) error {
+	if p.IdentityKey == nil {
+		p.IdentityKey = list.GetIdentityKey()
+	}
+	if !bytes.Equal(p.IdentityKey, list.GetIdentityKey()) {
+		return w.setAside(p, list)
 	}
 	if p.List != nil {
 		known, err := proto.OpenDeviceList(p.List)
@@ -60,7 +72,7 @@ func (w *work) learnList(p *local.Person, signed *pb.Signed) error {
 	if err := w.addDevices(p, list); err != nil {
 		return err
 	}
-	p.ListVersion, p.List = list.GetVersion(), signed
+	p.ListVersion, p.List = list.GetVersion(), list.Signed
 	if p.Account == w.c.Account() {
 		w.c.list = list
 	}
@@ -68,21 +80,49 @@ func (w *work) learnList(p *local.Person, signed *pb.Signed) error {
 }
 
 // learnHistory takes every version of an account's list, oldest first. Versions below the one known are not put in force;
-// they tell the keys of devices that were removed, whose messages stay verifiable.
+// they tell the keys of devices that were removed, whose messages stay verifiable. So do those of an identity that the
+// account had before a reset, if the list of the pinned one vouches for them: it names the hash of the last.
 func (w *work) learnHistory(p *local.Person, versions []*pb.Signed) error {
-	for _, signed := range versions {
-		err := w.learnList(p, signed)
-		if proto.HasCode(err, pb.ErrorCode_ERROR_CODE_STALE_LIST) {
-			var list *proto.DeviceList
-			if list, err = openListOf(p, signed); err == nil && bytes.Equal(list.GetIdentityKey(), p.IdentityKey) {
+	lists := make([]*proto.DeviceList, len(versions))
+	for i, signed := range versions {
+		var err error
+		if lists[i], err = openListOf(p, signed); err != nil {
+			return err
+		}
+	}
+	if p.IdentityKey == nil && len(lists) > 0 {
+		p.IdentityKey = lists[len(lists)-1].GetIdentityKey()
+	}
+	vouched := vouchedFor(lists, p.IdentityKey)
+	for i, list := range lists {
+		var err error
+		switch {
+		case bytes.Equal(list.GetIdentityKey(), p.IdentityKey):
+			if err = w.learn(p, list); proto.HasCode(err, pb.ErrorCode_ERROR_CODE_STALE_LIST) {
 				err = w.addDevices(p, list)
+			} else if err == nil && i == len(lists)-1 {
+				err = w.inForceAgain(p)
 			}
+		case vouched[i]:
+			err = w.addDevices(p, list)
+		case i == len(lists)-1:
+			err = w.setAside(p, list)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// vouchedFor says of each list whether it is signed by an identity, or followed on by one that is vouched for.
+func vouchedFor(lists []*proto.DeviceList, identity []byte) []bool {
+	vouched := make([]bool, len(lists))
+	for i := len(lists) - 1; i >= 0; i-- {
+		vouched[i] = bytes.Equal(lists[i].GetIdentityKey(), identity) ||
+			i+1 < len(lists) && vouched[i+1] && lists[i+1].GetVersion() == lists[i].GetVersion()+1 && bytes.Equal(lists[i+1].GetPrevious(), lists[i].Hash[:])
+	}
+	return vouched
 }
 
 func openListOf(p *local.Person, signed *pb.Signed) (*proto.DeviceList, error) {
@@ -96,25 +136,13 @@ func openListOf(p *local.Person, signed *pb.Signed) (*proto.DeviceList, error) {
 	return list, nil
 }
 
-// pin keeps the first identity key seen of somebody; another one is noted and fails.
-func (w *work) pin(p *local.Person, identity []byte) error {
-	switch {
-	case p.IdentityKey == nil:
-		p.IdentityKey = identity
-	case !bytes.Equal(p.IdentityKey, identity):
-		p.NewIdentity = identity
-		return errors.Join(fmt.Errorf("%s: %w", p.DisplayName(), errIdentityChanged), w.SavePerson(p))
-	}
-	return nil
-}
-
 func (w *work) addDevices(p *local.Person, list *proto.DeviceList) error {
 	for _, d := range list.GetDevices() {
 		device, err := proto.IDFrom(d.GetDevice())
 		if err != nil {
 			return fmt.Errorf("device list of %s: %w", p.DisplayName(), err)
 		}
-		if err := w.AddDeviceKey(local.DeviceKey{Account: p.Account, Device: device, SignKey: d.GetSignKey(), SealKey: d.GetSealKey()}); err != nil {
+		if err := w.AddDeviceKey(local.DeviceKey{Account: p.Account, Device: device, SignKey: d.GetSignKey(), SealKey: d.GetSealKey(), IdentityKey: list.GetIdentityKey()}); err != nil {
 			return err
 		}
 	}

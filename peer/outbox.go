@@ -143,6 +143,10 @@ func (c *Client) nextBatch(ctx context.Context, id proto.ID) (batch []*local.Mes
 		if batch, err = w.Outbox(id, 0, postBatch); err != nil || len(batch) == 0 {
 			return err
 		}
+		if err := r.settled(); err != nil { // whoever decides or commits wakes the outbox
+			batch = nil
+			return unlessNotReady(err)
+		}
 		if rekey = r.mustRekey() && !r.row.Rereading; rekey {
 			return nil
 		}
@@ -319,6 +323,9 @@ func (c *Client) vanished(ctx context.Context, id proto.ID) (batch []*local.Mess
 		r, err := w.room(id)
 		if err != nil || r.row.Rereading || r.mustRekey() {
 			return err
+		}
+		if err := r.settled(); err != nil {
+			return unlessNotReady(err)
 		}
 		batch, err = w.Unrelayed(id, r.chain.Epoch(), uint64(max(before, 0)), postBatch)
 		batch = fit(batch)

@@ -23,8 +23,10 @@ type Contact struct {
 	Since        time.Time
 	Unread       uint64 // messages of theirs behind the read mark
 	Online       bool
-	// IdentityChanged holds sending until the person decided.
+	// IdentityChanged holds sending until the person decided: see Client.AcceptIdentity.
 	IdentityChanged bool
+	// IdentityPending says that they have not accepted the new identity of this account yet: what is written to them waits.
+	IdentityPending bool `json:",omitempty"`
 }
 
 // States of a Contact.
@@ -84,6 +86,9 @@ func (w *work) contact(p *local.Person) (Contact, error) {
 	row, err := w.Conversation(p.Conversation)
 	if errors.Is(err, local.ErrNotFound) {
 		return contact, nil
+	}
+	if err == nil {
+		contact.IdentityPending, err = w.pending(row)
 	}
 	if err == nil {
 		contact.Unread, err = w.Unread(row.ID, w.c.Account(), row.ReadSeq, countsBelow)
@@ -290,5 +295,8 @@ func (w *work) applyContact(from *pb.Contact) (*local.Person, error) {
 	if err := w.SavePerson(p); err != nil || from.GetDeviceList() == nil {
 		return p, err
 	}
-	return p, w.learnList(p, from.GetDeviceList())
+	if err := w.learnList(p, from.GetDeviceList()); err != nil {
+		return p, err
+	}
+	return p, w.inForceAgain(p)
 }

@@ -91,10 +91,11 @@ func (r *room) verify(chain *proto.Chain, env *pb.Envelope) (*pb.Header, error) 
 	if _, ok := chain.Member(r.c.Account()); !ok { // a stranger and the server could make up a conversation
 		return nil, errors.New("this account is not a member of its conversation")
 	}
-	if _, ok := chain.Member(account); !ok {
+	sender, ok := chain.Member(account)
+	if !ok {
 		return nil, fmt.Errorf("its sender %s is not a member", account)
 	}
-	key, err := r.deviceKey(account, device)
+	key, err := r.deviceOf(sender, device)
 	if err != nil {
 		return nil, err
 	}

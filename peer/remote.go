@@ -178,6 +178,17 @@ func (r *Remote) Decline(ctx context.Context, account proto.ID) error {
 	return err
 }
 
+// AcceptIdentity is Client.AcceptIdentity.
+func (r *Remote) AcceptIdentity(ctx context.Context, account proto.ID) (Contact, error) {
+	return ask[Contact](ctx, r, "accept-identity", accountArgs{account})
+}
+
+// RecoverFormer is Client.RecoverFormer.
+func (r *Remote) RecoverFormer(ctx context.Context, code string) error {
+	_, err := ask[nothing](ctx, r, "recover-former", nameArgs{Name: code})
+	return err
+}
+
 // Invite is Client.Invite.
 func (r *Remote) Invite(ctx context.Context, life time.Duration, uses uint32) (Invitation, error) {
 	return ask[Invitation](ctx, r, "invite", inviteArgs{life, uses})

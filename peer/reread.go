@@ -28,15 +28,19 @@ func (c *Client) beginReread(ctx context.Context, id proto.ID) error {
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(w.ForgetSeqs(id, c.Device()), w.ForgetCursors(id)); err != nil {
-			return err
-		}
-		r.row.ThroughSeq, r.row.HeadSeq = 0, 0
-		r.row.KnownSeq, r.row.KnownHash, r.row.SuspectSeq, r.row.SuspectHash = 0, nil, 0, nil
-		r.row.Rereading, r.row.NewChain, r.row.Met = true, nil, false
 		w.tell(ErrorEvent{Conversation: id, Err: errLogChanged})
-		return w.SaveConversation(r.row)
+		return r.beginReread()
 	})
+}
+
+func (r *room) beginReread() error {
+	if err := errors.Join(r.ForgetSeqs(r.row.ID, r.c.Device()), r.ForgetCursors(r.row.ID)); err != nil {
+		return err
+	}
+	r.row.ThroughSeq, r.row.HeadSeq = 0, 0
+	r.row.KnownSeq, r.row.KnownHash, r.row.SuspectSeq, r.row.SuspectHash = 0, nil, 0, nil
+	r.row.Rereading, r.row.NewChain, r.row.Met = true, nil, false
+	return r.SaveConversation(r.row)
 }
 
 // endReread puts what was read in force, if the conversation was being read again.

@@ -141,7 +141,7 @@ func (r *room) mayWrite() error {
 			return err
 		}
 		if p.NewIdentity != nil {
-			return fmt.Errorf("%s: %w", p.DisplayName(), errIdentityChanged)
+			return changed(p)
 		}
 	}
 	return nil
@@ -168,6 +168,9 @@ func (r *room) mustRekey() bool { return r.row.NeedsEpoch || r.row.WantsEpoch }
 func (r *room) seal(m *local.Message) error {
 	if r.row.Rereading || r.mustRekey() {
 		return ErrNotReady
+	}
+	if err := r.settled(); err != nil {
+		return err
 	}
 	key, err := r.epochKey()
 	if err != nil {

@@ -26,6 +26,8 @@ type Peer interface {
 	Ask(ctx context.Context, userName, note string) (Contact, error)
 	Accept(ctx context.Context, account proto.ID) (Contact, error)
 	Decline(ctx context.Context, account proto.ID) error
+	AcceptIdentity(ctx context.Context, account proto.ID) (Contact, error)
+	RecoverFormer(ctx context.Context, code string) error
 	Invite(ctx context.Context, life time.Duration, uses uint32) (Invitation, error)
 	AcceptInvitation(ctx context.Context, text string) (Contact, error)
 	Send(ctx context.Context, d Draft) (Message, error)
@@ -197,6 +199,10 @@ func (s *shared) routes() http.Handler {
 	route(s, mux, "decline", func(ctx context.Context, a accountArgs) (nothing, error) {
 		return nothing{}, c.Decline(ctx, a.Account)
 	})
+	route(s, mux, "accept-identity", func(ctx context.Context, a accountArgs) (Contact, error) { return c.AcceptIdentity(ctx, a.Account) })
+	route(s, mux, "recover-former", func(ctx context.Context, a nameArgs) (nothing, error) {
+		return nothing{}, c.RecoverFormer(ctx, a.Name)
+	})
 	route(s, mux, "invite", func(ctx context.Context, a inviteArgs) (Invitation, error) { return c.Invite(ctx, a.Life, a.Uses) })
 	route(s, mux, "send", func(ctx context.Context, d Draft) (Message, error) { return c.Send(ctx, d) })
 	route(s, mux, "retry", func(ctx context.Context, a messageArgs) (nothing, error) { return nothing{}, c.Retry(ctx, a.Message) })
@@ -283,7 +289,7 @@ type failure struct {
 var failureKinds = map[string]error{ //nolint:gochecknoglobals // a table
 	"no-such-name": ErrNoSuchName, "offline": ErrOffline, "unreachable": ErrUnreachable, "signed-out": ErrSignedOut,
 	"superseded": ErrSuperseded, "closed": ErrClosed, "timeout": context.DeadlineExceeded, "not-ready": ErrNotReady,
-	"no-contact": ErrNoContact,
+	"no-contact": ErrNoContact, "identity-changed": errIdentityChanged,
 }
 
 func failureOf(err error) *failure {

@@ -37,6 +37,7 @@ type middle struct {
 	tape    bytes.Buffer   // all that passed, both ways
 	ends    map[*wire]bool
 	small   bool // see narrow
+	away    bool // see goAway
 	closing bool
 	pumps   sync.WaitGroup
 }
@@ -135,6 +136,16 @@ func (m *middle) narrow() {
 	m.small = true
 }
 
+// goAway ends every connection and lets no other through until it comes back.
+func (m *middle) goAway(away bool) {
+	m.mu.Lock()
+	m.away = away
+	m.mu.Unlock()
+	if away {
+		m.hangUp()
+	}
+}
+
 // honest lets everything pass again.
 func (m *middle) honest() {
 	m.mu.Lock()
@@ -178,6 +189,13 @@ func (m *middle) answer(r *http.Response) error {
 
 // socket pipes a WebSocket through the filters.
 func (m *middle) socket(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	away := m.away
+	m.mu.Unlock()
+	if away {
+		http.Error(w, "", http.StatusBadGateway)
+		return
+	}
 	header := http.Header{}
 	if token := r.Header.Get("Authorization"); token != "" {
 		header.Set("Authorization", token)

@@ -141,7 +141,7 @@ func TestPeople(t *testing.T) {
 	}
 	update(t, s, func(tx *Tx) error {
 		return errors.Join(tx.SavePerson(want), tx.SavePerson(&Person{Account: mia}),
-			tx.AddDeviceKey(DeviceKey{ben, bens, []byte{1}, []byte{2}}), tx.AddDeviceKey(DeviceKey{ben, bens, []byte{9}, []byte{9}}))
+			tx.AddDeviceKey(DeviceKey{ben, bens, []byte{1}, []byte{2}, []byte{3}}), tx.AddDeviceKey(DeviceKey{ben, bens, []byte{9}, []byte{9}, []byte{9}}))
 	})
 	update(t, s, func(tx *Tx) error {
 		got, err := tx.Person(ben)

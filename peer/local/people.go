@@ -74,19 +74,20 @@ func (t *Tx) SavePerson(p *Person) error {
 type DeviceKey struct {
 	Account, Device  proto.ID
 	SignKey, SealKey []byte
+	IdentityKey      []byte // that signed the list
 }
 
 // AddDeviceKey remembers a device for ever: what it signed stays verifiable after it is revoked.
 func (t *Tx) AddDeviceKey(k DeviceKey) error {
-	return t.exec("save device key", "INSERT OR IGNORE INTO device_keys (account, device, sign_key, seal_key) VALUES (?, ?, ?, ?)",
-		k.Account[:], k.Device[:], k.SignKey, k.SealKey)
+	return t.exec("save device key", "INSERT OR IGNORE INTO device_keys (account, device, sign_key, seal_key, identity_key) VALUES (?, ?, ?, ?, ?)",
+		k.Account[:], k.Device[:], k.SignKey, k.SealKey, k.IdentityKey)
 }
 
 // DeviceKeyOf returns the key of an account's device, or ErrNotFound.
 func (t *Tx) DeviceKeyOf(account, device proto.ID) (*DeviceKey, error) {
 	k := DeviceKey{Account: account, Device: device}
-	err := t.row("SELECT sign_key, seal_key FROM device_keys WHERE account = ? AND device = ?", account[:], device[:]).
-		Scan(&k.SignKey, &k.SealKey)
+	err := t.row("SELECT sign_key, seal_key, identity_key FROM device_keys WHERE account = ? AND device = ?", account[:], device[:]).
+		Scan(&k.SignKey, &k.SealKey, &k.IdentityKey)
 	if err != nil {
 		return nil, found("read device key", err)
 	}
