@@ -189,6 +189,11 @@ func (r *Remote) RecoverFormer(ctx context.Context, code string) error {
 	return err
 }
 
+// ResetCode is Client.ResetCode.
+func (r *Remote) ResetCode(ctx context.Context, name string) (ResetCode, error) {
+	return ask[ResetCode](ctx, r, "reset-code", nameArgs{Name: name})
+}
+
 // Invite is Client.Invite.
 func (r *Remote) Invite(ctx context.Context, life time.Duration, uses uint32) (Invitation, error) {
 	return ask[Invitation](ctx, r, "invite", inviteArgs{life, uses})

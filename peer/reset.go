@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"time"
 
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -124,13 +126,12 @@ func (c *Client) formerKeys(ctx context.Context, code string) ([]*pb.AccountKey,
 	if err != nil {
 		return nil, err
 	}
-	token, err := c.token(ctx, false)
+	r, err := c.authorised(ctx)
 	if err != nil {
 		return nil, err
 	}
 	auth, wrap := recovery.Secrets(host)
 	var former pb.FormerKeys
-	r := &rest{base: c.rest.base, client: c.rest.client, token: token}
 	if err := r.call(ctx, http.MethodPost, "/api/v1/recovery/former", &pb.FormerRequest{AuthSecret: auth}, &former); err != nil {
 		return nil, err
 	}
@@ -152,6 +153,58 @@ func (c *Client) formerKeys(ctx context.Context, code string) ([]*pb.AccountKey,
 		return nil
 	})
 	return keys, err
+}
+
+// authorised speaks the REST API with this device's session.
+func (c *Client) authorised(ctx context.Context) (*rest, error) {
+	token, err := c.token(ctx, false)
+	return &rest{base: c.rest.base, client: c.rest.client, token: token}, err
+}
+
+// ResetCode is what an administrator gives to somebody who starts again.
+type ResetCode struct {
+	Code    string
+	Expires time.Time
+}
+
+// ResetCode lets the account with a user name or an id be reset to a new identity by whoever gets the code. For
+// administrators only; it fails with ErrNoSuchName.
+func (c *Client) ResetCode(ctx context.Context, name string) (ResetCode, error) {
+	r, err := c.authorised(ctx)
+	if err != nil {
+		return ResetCode{}, err
+	}
+	account, err := proto.ParseID(name)
+	if err != nil {
+		if account, err = accountOf(ctx, r, name); err != nil {
+			return ResetCode{}, err
+		}
+	}
+	var made pb.AdminReset
+	err = r.call(ctx, http.MethodPost, "/api/v1/admin/users/"+account.String()+"/reset", nil, &made)
+	return ResetCode{Code: made.GetCode(), Expires: timeOf(made.GetExpiresMs())}, err
+}
+
+// accountOf finds the account with a user name, as an administrator.
+func accountOf(ctx context.Context, r *rest, name string) (proto.ID, error) {
+	want, err := proto.FoldUserName(name)
+	if err != nil {
+		return proto.ID{}, err
+	}
+	for after := ""; ; {
+		var page pb.AdminUsers
+		if err := r.call(ctx, http.MethodGet, "/api/v1/admin/users?q="+url.QueryEscape(want)+"&after="+url.QueryEscape(after), nil, &page); err != nil {
+			return proto.ID{}, err
+		}
+		for _, u := range page.GetUsers() {
+			if folded, err := proto.FoldUserName(u.GetUserName()); err == nil && folded == want {
+				return proto.IDFrom(u.GetAccount())
+			}
+		}
+		if after = page.GetAfter(); after == "" {
+			return proto.ID{}, fmt.Errorf("%w on this server: %q", ErrNoSuchName, name)
+		}
+	}
 }
 
 // takeFormer takes account keys that another device of this account recovered.

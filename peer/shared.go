@@ -28,6 +28,7 @@ type Peer interface {
 	Decline(ctx context.Context, account proto.ID) error
 	AcceptIdentity(ctx context.Context, account proto.ID) (Contact, error)
 	RecoverFormer(ctx context.Context, code string) error
+	ResetCode(ctx context.Context, name string) (ResetCode, error)
 	Invite(ctx context.Context, life time.Duration, uses uint32) (Invitation, error)
 	AcceptInvitation(ctx context.Context, text string) (Contact, error)
 	Send(ctx context.Context, d Draft) (Message, error)
@@ -203,6 +204,7 @@ func (s *shared) routes() http.Handler {
 	route(s, mux, "recover-former", func(ctx context.Context, a nameArgs) (nothing, error) {
 		return nothing{}, c.RecoverFormer(ctx, a.Name)
 	})
+	route(s, mux, "reset-code", func(ctx context.Context, a nameArgs) (ResetCode, error) { return c.ResetCode(ctx, a.Name) })
 	route(s, mux, "invite", func(ctx context.Context, a inviteArgs) (Invitation, error) { return c.Invite(ctx, a.Life, a.Uses) })
 	route(s, mux, "send", func(ctx context.Context, d Draft) (Message, error) { return c.Send(ctx, d) })
 	route(s, mux, "retry", func(ctx context.Context, a messageArgs) (nothing, error) { return nothing{}, c.Retry(ctx, a.Message) })

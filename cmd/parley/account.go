@@ -58,7 +58,10 @@ func (r *registerCmd) Run(ctx context.Context, io stdio) error {
 	return err
 }
 
-type loginCmd struct{ accountFlags }
+type loginCmd struct {
+	accountFlags
+	Reset string `help:"Code of an administrator: start again with a new identity and a new password, when everything else is lost." placeholder:"CODE"`
+}
 
 // Help is the longer part of `parley login --help`.
 func (*loginCmd) Help() string {
@@ -74,6 +77,9 @@ func (l *loginCmd) Run(ctx context.Context, io stdio) error {
 	if err != nil {
 		return err
 	}
+	if l.Reset != "" {
+		return l.reset(ctx, opts, io)
+	}
 	secret, err := password(io)
 	if err != nil {
 		return err
@@ -83,6 +89,20 @@ func (l *loginCmd) Run(ctx context.Context, io stdio) error {
 		return err
 	}
 	_, err = fmt.Fprintln(io.out, "logged in as", l.User, p.Account())
+	return err
+}
+
+// reset starts again with an administrator's code.
+func (l *loginCmd) reset(ctx context.Context, opts peer.Options, io stdio) error {
+	secret, err := newPassword(io)
+	if err != nil {
+		return err
+	}
+	p, err := peer.Reset(ctx, opts, peer.Credentials{Server: l.Server, User: l.User, Password: secret, Reset: l.Reset})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(io.out, "started again as", l.User, p.Account())
 	return err
 }
 

@@ -28,6 +28,8 @@ type cli struct {
 	Send     sendCmd     `cmd:"" help:"Send a text."`
 	Listen   listenCmd   `cmd:"" help:"Receive until interrupted."`
 	History  historyCmd  `cmd:"" help:"Show a conversation."`
+	Identity identityCmd `cmd:"" help:"What to do when an identity changed."`
+	Admin    adminCmd    `cmd:"" help:"Administer the server."`
 	Version  versionCmd  `cmd:"" help:"Show the version, and which build of the browser app is inside."`
 }
 
