@@ -48,7 +48,7 @@ import { unmarshal } from "../wire/unmarshal.ts";
 import { sealAccountKey, sealIdentity } from "./core.ts";
 import type { Profile } from "./records.ts";
 
-const KEY_BYTES = 32;
+export const KEY_BYTES = 32;
 
 /** Who an opened invitation leads to. */
 export interface Inviter {
@@ -91,7 +91,7 @@ export async function openInviter(rest: Rest, text: string): Promise<Inviter> {
 }
 
 /** A fresh device. */
-async function newDevice(): Promise<{
+export async function newDevice(): Promise<{
   profile: Omit<Profile, "account" | "userName" | "accountKeys" | "identity">;
   keys: DeviceKeys;
 }> {
@@ -131,7 +131,7 @@ export function deviceName(agent: string): string {
   return `${browser} · ${system}`;
 }
 
-async function newPassword(
+export async function newPassword(
   base: string,
   account: ID,
   user: string,
@@ -224,7 +224,7 @@ function memberKey(l: DeviceList): MemberKey {
 }
 
 /** An X25519 key whose private half goes into the key ring: 32 random bytes (RFC 7748 §5). */
-async function newAccountKey() {
+export async function newAccountKey() {
   const seed = randomBytes(KEY_BYTES);
   return { seed, publicKey: (await importSealPair(seed)).publicKey };
 }

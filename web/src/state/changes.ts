@@ -15,6 +15,7 @@ import {
 import { type Core, sealAccountKey, UnknownDeviceError } from "./core.ts";
 import { applyContact, IdentityChangedError, keepInvitation, learnList } from "./people.ts";
 import { Meta } from "./records.ts";
+import { takeFormer } from "./reset.ts";
 import type { Ask, Sync } from "./sync.ts";
 
 export interface ChangesConfig {
@@ -89,6 +90,9 @@ export class AccountSync {
   async #page(changes: AccountChanges): Promise<void> {
     await this.#self(changes);
     await this.#generations(changes.generationGrants);
+    await this.#try(async () => {
+      if (await takeFormer(this.#core, changes.settings)) await this.#cfg.sync.keyArrived();
+    });
     for (const state of changes.invitations) await this.#invitation(state);
     for (const contact of changes.contacts) {
       await this.#try(async () => {

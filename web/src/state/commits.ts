@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type Bytes, equal } from "../wire/bytes.ts";
 import { Chain } from "../wire/chain.ts";
-import { type Commit, createPair, rekey, type Signer } from "../wire/commit.ts";
+import { createPair, rekey, type Signer, takeIdentity } from "../wire/commit.ts";
 import { forbidden } from "../wire/errors.ts";
 import { grantEpochKey, type MemberKey } from "../wire/grants.ts";
 import { type ID, idBytes, idFrom } from "../wire/ids.ts";
@@ -9,6 +9,7 @@ import { type CommitEvent, type CommitPost, type GrantPost, GrantPostSchema, typ
 import { signedOrEmpty } from "../wire/sign.ts";
 import { type Core, NotReadyError, UnknownDeviceError } from "./core.ts";
 import { epochOf, unlock } from "./epochs.ts";
+import { checkMembers, ownIdentity, renewed } from "./identity.ts";
 import { IdentityChangedError } from "./people.ts";
 import type { StoredConversation } from "./records.ts";
 import type { Step } from "./step.ts";
@@ -35,7 +36,7 @@ export async function storeCommit(
 ): Promise<{ hash: Bytes; keyed: boolean }> {
   const chain = chainHere(s.core, row);
   const commit = await chain.check(signedOrEmpty(e.commit), s.core.lookup);
-  pinMembers(s, commit);
+  await checkMembers(s, row, chain, commit);
   chain.apply(commit);
   if (row.replay === null) row.chain = chain.toBytes();
   else row.replay = chain.toBytes();
@@ -43,22 +44,6 @@ export async function storeCommit(
   row.needsEpoch = false;
   s.saveEpoch(epochOf(commit, e.grant));
   return { hash: commit.hash, keyed: await unlock(s, row.id as ID, commit.message.epoch, report) };
-}
-
-/** Checks the identity keys that a commit names against those pinned, and pins new ones. */
-function pinMembers(s: Step, commit: Commit): void {
-  const members = commit.message.members.map((m) => ({ p: s.person(idFrom(m.account)), key: m.identityKey }));
-  for (const { p, key } of members) {
-    if (p.identityKey === null || equal(p.identityKey, key)) continue;
-    p.newIdentity = new Uint8Array(key);
-    s.savePerson(p);
-    throw new IdentityChangedError(p.account);
-  }
-  for (const { p, key } of members) {
-    if (p.identityKey !== null) continue;
-    p.identityKey = new Uint8Array(key);
-    s.savePerson(p);
-  }
 }
 
 /** The entry of an account in a commit, from its newest verified device list. */
@@ -83,9 +68,12 @@ export async function firstCommit(core: Core, account: ID, join: Signed | null):
 /** Makes the commit of a new epoch with grants to every member's newest account key. */
 export async function makeRekey(core: Core, row: StoredConversation): Promise<CommitPost> {
   const chain = core.chain(row);
+  if (!ownIdentity(core, chain)) throw new NotReadyError();
+  const members = await Promise.all(chain.members.map((m) => member(core, idFrom(m.account))));
+  const reset = renewed(core, chain);
+  if (reset !== null) return (await takeIdentity(signer(core), chain, reset, members)).post;
   const key = await core.epochKey(row.id, chain.epoch);
   if (key === null) throw new NotReadyError();
-  const members = await Promise.all(chain.members.map((m) => member(core, idFrom(m.account))));
   return (await rekey(signer(core), chain, members, key)).post;
 }
 
@@ -108,8 +96,10 @@ export async function answerGrant(core: Core, conversation: ID, epoch: bigint, a
   const chain = core.chain(row);
   const key = await core.epochKey(conversation, chain.epoch);
   if (chain.member(account) === undefined || epoch !== chain.epoch || key === null) return null;
-  const of = { conversation, epoch, commit: chain.head };
-  const grant = await grantEpochKey(await member(core, account), of, key);
+  if (core.people.get(account)?.newIdentity != null) return null; // nobody has decided
+  const to = await member(core, account);
+  if (!equal(to.identityKey, chain.member(account)?.identityKey ?? new Uint8Array())) return null; // from before a reset
+  const grant = await grantEpochKey(to, { conversation, epoch, commit: chain.head }, key);
   return create(GrantPostSchema, { conversation: idBytes(conversation), epoch, commit: chain.head, grant });
 }
 

@@ -23,6 +23,7 @@ import { openInviter } from "./account.ts";
 import type { AccountSync } from "./changes.ts";
 import { firstCommit } from "./commits.ts";
 import type { Core } from "./core.ts";
+import { takeAside } from "./identity.ts";
 import { applyContact, IdentityChangedError, learnList } from "./people.ts";
 import type { StoredPerson } from "./records.ts";
 import type { Ask } from "./sync.ts";
@@ -75,6 +76,17 @@ export class Contacts {
     const first = await firstCommit(this.#cfg.core, account, null);
     const value = create(AnswerContactSchema, { account: idBytes(account), accept: true, firstCommit: first });
     await this.#change({ case: "answerContact", value });
+  }
+
+  /** Pins the new identity of somebody who was reset, in place of the one before. */
+  acceptIdentity(account: ID): Promise<void> {
+    return this.#cfg.core.step(async (s) => {
+      const p = s.person(account);
+      if (p.newIdentity === null) throw new CommandError("not-found", "their identity has not changed");
+      if (!(await takeAside(s, p, p.newIdentity)))
+        throw new CommandError("untrusted", "the server shows an older device list than before");
+      s.savePerson(p);
+    });
   }
 
   decline(account: ID): Promise<void> {

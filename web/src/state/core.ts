@@ -1,5 +1,5 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { type Bytes, own, utf8 } from "../wire/bytes.ts";
+import { type Bytes, equal, own, utf8 } from "../wire/bytes.ts";
 import { Chain } from "../wire/chain.ts";
 import { type DeviceList, openDeviceList } from "../wire/devices.ts";
 import { importSealPair, type SealPair } from "../wire/hpke.ts";
@@ -70,7 +70,7 @@ export class Core {
   readonly conversations = new Map<string, StoredConversation>();
   readonly invitations = new Map<string, StoredInvitation>();
   readonly devices = new Map<string, StoredDevice>();
-  readonly #deviceKeys = new Map<string, Bytes>();
+  readonly #deviceKeys = new Map<string, { key: Bytes; identity: Bytes }>();
   readonly #epochKeys = new Map<string, Bytes>();
   readonly #lists = new Map<string, { bytes: Bytes; list: DeviceList }>();
   #changed: (c: Changes) => void = () => undefined;
@@ -91,7 +91,13 @@ export class Core {
     for (const c of await db.getAll("conversations")) core.conversations.set(c.id, c);
     for (const i of await db.getAll("invitations")) core.invitations.set(i.code, i);
     for (const d of await db.getAll("devices")) core.devices.set(d.device, d);
-    for (const k of await db.getAll("deviceKeys")) core.addDeviceKey(k.account, k.device, k.signKey);
+    for (const k of await db.getAll("deviceKeys"))
+      core.addDeviceKey(
+        k.account,
+        k.device,
+        k.signKey,
+        k.identityKey ?? core.people.get(k.account)?.identityKey ?? new Uint8Array(), // from before identities were kept
+      );
     core.#arrival = await lastArrival(db);
     return core;
   }
@@ -132,15 +138,27 @@ export class Core {
     return row.chain === null ? Chain.empty(row.id as ID) : Chain.restore(row.chain);
   }
 
-  addDeviceKey(account: string, device: string, key: Bytes): void {
-    this.#deviceKeys.set(deviceKey(account, device), key);
+  addDeviceKey(account: string, device: string, key: Bytes, identity: Bytes): void {
+    this.#deviceKeys.set(deviceKey(account, device), { key, identity });
+  }
+
+  /** The identity whose list named a device, empty when the device is not known. */
+  identityOf(account: string, device: string): Bytes {
+    return this.#deviceKeys.get(deviceKey(account, device))?.identity ?? new Uint8Array();
+  }
+
+  /** Whether a list of an account that was taken as its own, now or formerly, was signed by an identity key. */
+  hasIdentity(account: string, identity: Uint8Array): boolean {
+    for (const [name, d] of this.#deviceKeys)
+      if (name.startsWith(`${account}/`) && equal(d.identity, identity)) return true;
+    return false;
   }
 
   /** Finds a device's signing key among all lists ever verified. Throws UnknownDeviceError. */
   readonly lookup = (account: ID, device: ID): Bytes => {
-    const key = this.#deviceKeys.get(deviceKey(account, device));
-    if (key === undefined) throw new UnknownDeviceError(account);
-    return key;
+    const known = this.#deviceKeys.get(deviceKey(account, device));
+    if (known === undefined) throw new UnknownDeviceError(account);
+    return known.key;
   };
 
   /** The newest verified device list of an account, null when none is known. */
@@ -155,10 +173,16 @@ export class Core {
 
   /** The account's sealing key of a generation, null when this device lacks it. */
   async accountKey(generation: number): Promise<SealPair | null> {
+    const raw = await this.rawAccountKey(generation);
+    return raw === null ? null : importSealPair(raw);
+  }
+
+  /** Its bytes, to be used at once and not kept. */
+  async rawAccountKey(generation: number): Promise<Bytes | null> {
     const found = this.profile.accountKeys.find((k) => k.generation === generation);
     if (found === undefined) return null;
     const sealed = unmarshal(SealedSchema, found.sealed);
-    return importSealPair(await openBytes(this.profile.storeKey, sealed, ACCOUNT_KEY, utf8(this.account)));
+    return openBytes(this.profile.storeKey, sealed, ACCOUNT_KEY, utf8(this.account));
   }
 
   /** The key of an epoch, null when this device lacks it. */

@@ -18,6 +18,7 @@ import type { Platform } from "./platform.ts";
 import { Projection } from "./projection.ts";
 import { markRead } from "./reading.ts";
 import { Meta } from "./records.ts";
+import { recoverFormer } from "./reset.ts";
 import { type Ask, Sync } from "./sync.ts";
 import { OpenTimeline } from "./timeline.ts";
 import type { Invitation, LinkView, MessageView, OpenConversation, Person, Session, View } from "./types.ts";
@@ -188,10 +189,17 @@ export class Engine implements Session {
       if (w.changes !== undefined) await this.#changes.take(w.changes);
       this.#live.arrived(w.presences);
       for (const state of w.behind) await this.#sync.state(state);
+      await this.#takeIdentities();
       this.#keepLinks();
     } finally {
       this.#greeting = false;
     }
+  }
+
+  /** Puts into chains what this account accepted; what fails is done at the next turn of the outbox or the next greeting. */
+  async #takeIdentities(): Promise<void> {
+    await this.#sync.takeIdentities().catch((e: unknown) => console.warn("take new identity", e));
+    this.#outbox.kick();
   }
 
   async #push(kind: FrameKind): Promise<void> {
@@ -281,7 +289,7 @@ export class Engine implements Session {
   #person(account: string): Person {
     const p = this.#core.people.get(account);
     if (p === undefined) throw new Error("nobody of this account is known");
-    return personView(p, this.#live.presence(account) ?? absent);
+    return personView(this.#core, p, this.#live.presence(account) ?? absent);
   }
 
   // What a person does
@@ -379,6 +387,20 @@ export class Engine implements Session {
 
   accept(account: string): Promise<void> {
     return this.#remote(() => this.#contacts.accept(account as ID));
+  }
+
+  acceptIdentity(account: string): Promise<void> {
+    return command(async () => {
+      await this.#contacts.acceptIdentity(account as ID);
+      await this.#takeIdentities();
+    });
+  }
+
+  recoverFormer(code: string): Promise<void> {
+    return this.#remote(async () => {
+      const { rest, base } = this.#cfg;
+      if (await recoverFormer(this.#core, rest, base, this.#ask, code)) await this.#sync.keyArrived();
+    });
   }
 
   decline(account: string): Promise<void> {

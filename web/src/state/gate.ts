@@ -11,6 +11,7 @@ import { moveIn } from "./enter.ts";
 import { command, commandError } from "./failures.ts";
 import { browserPlatform, type Platform } from "./platform.ts";
 import { type Intent, Meta, type Profile } from "./records.ts";
+import { reset } from "./reset.ts";
 import { TabSession } from "./tabs.ts";
 import { CommandError, type Gate, type OpenInvitation, type Session } from "./types.ts";
 
@@ -141,6 +142,15 @@ export class BrowserGate implements Gate {
 
   #register(a: Omit<NewAccount, "deviceName">): Promise<Opened> {
     return register(this.#rest, this.#base, { ...a, deviceName: deviceName(this.#platform.agent) });
+  }
+
+  async reset(code: string, userName: string, password: string): Promise<Session> {
+    try {
+      const name = deviceName(this.#platform.agent);
+      return await this.#start(await reset(this.#rest, this.#base, code, userName, password, name));
+    } catch (e) {
+      throw hasCode(e, ErrorCode.UNAUTHENTICATED) ? new CommandError("wrong-password") : commandError(e);
+    }
   }
 
   async logIn(userName: string, password: string): Promise<Session> {

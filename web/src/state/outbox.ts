@@ -7,6 +7,7 @@ import { type Envelope, ErrorCode, type Posted_Result, Posted_ResultSchema, Post
 import { outdated } from "./commits.ts";
 import type { Core } from "./core.ts";
 import { failureOf } from "./failures.ts";
+import { isHeld, renewed } from "./identity.ts";
 import { shownTime } from "./receive.ts";
 import { END, MOST_SEQ, type StoredConversation, type StoredMessage } from "./records.ts";
 import type { Step } from "./step.ts";
@@ -198,6 +199,12 @@ class Turn {
 
   async #ready(s: Step, row: StoredConversation, m: StoredMessage): Promise<boolean> {
     if (row.replay !== null) return false; // the relay may have it: reading the log anew tells
+    const chain = s.core.chain(row);
+    if (isHeld(s.core, chain)) return false; // whoever decides wakes the outbox
+    if (renewed(s.core, chain) !== null) {
+      this.stale.set(row.id, true);
+      return false;
+    }
     if (await outdated(s.core, row)) {
       this.stale.set(row.id, true);
       return false;

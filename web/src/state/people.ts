@@ -1,6 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { type Bytes, equal, own } from "../wire/bytes.ts";
-import { openDeviceList } from "../wire/devices.ts";
+import { type DeviceList, openDeviceList } from "../wire/devices.ts";
 import { forbidden } from "../wire/errors.ts";
 import { type ID, idBytes, idFrom, pairID } from "../wire/ids.ts";
 import { openInvitation, openLinkJoin } from "../wire/invitation.ts";
@@ -14,6 +14,7 @@ import {
   SignedSchema,
 } from "../wire/schema.ts";
 import { unmarshal } from "../wire/unmarshal.ts";
+import { noted, setAside } from "./identity.ts";
 import type { StoredPerson } from "./records.ts";
 import type { Step } from "./step.ts";
 
@@ -39,14 +40,22 @@ export type Learned = "newest" | "known" | "older" | "other-identity";
 export async function learnList(s: Step, p: StoredPerson, signed: Signed): Promise<Learned> {
   const list = await openDeviceList(signed);
   if (list.account !== p.account) throw forbidden("the device list is somebody else's");
-  if (!pin(p, list.list.identityKey)) return "other-identity";
+  return learnOpened(s, p, list);
+}
+
+/** learnList of a list of p that was opened. */
+export async function learnOpened(s: Step, p: StoredPerson, list: DeviceList): Promise<Learned> {
   const known = await s.core.list(p);
+  if (!pin(p, list.list.identityKey)) {
+    if (p.account !== s.core.account) setAside(p, list, known);
+    return "other-identity";
+  }
   const older = known !== null && list.list.version < known.list.version;
   if (known !== null && !older) list.checkSeen(known);
-  for (const d of list.list.devices) s.addDeviceKey(p.account, idFrom(d.device), d.signKey);
+  for (const d of list.list.devices) s.addDeviceKey(p.account, idFrom(d.device), d.signKey, list.list.identityKey);
   if (older) return "older";
   if (known !== null && equal(known.hash, list.hash)) return "known";
-  p.list = own(toBinary(SignedSchema, signed));
+  p.list = own(toBinary(SignedSchema, list.signed));
   return "newest";
 }
 
@@ -95,8 +104,7 @@ async function identify(s: Step, p: StoredPerson, from: Contact): Promise<void> 
     const vouched = await identityByInvitation(s, p.account, from.linkJoin);
     if (vouched !== null && !pin(p, vouched)) throw new IdentityChangedError(p.account);
   }
-  if (from.deviceList !== undefined && (await learnList(s, p, from.deviceList)) === "other-identity")
-    throw new IdentityChangedError(p.account);
+  if (from.deviceList !== undefined) noted(p, await learnList(s, p, from.deviceList));
 }
 
 /** The identity key that whoever held the secret of an own invitation vouched for; null when it is not an own one. */

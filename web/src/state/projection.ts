@@ -120,7 +120,7 @@ export class Projection {
   #build(): View {
     const { core, live, base, hideAddress } = this.#cfg;
     const people: Record<string, Person> = {};
-    for (const p of core.people.values()) people[p.account] = personView(p, live.presence(p.account) ?? absent);
+    for (const p of core.people.values()) people[p.account] = personView(core, p, live.presence(p.account) ?? absent);
     const self = core.people.get(core.account);
     return {
       me: {

@@ -8,6 +8,8 @@ import { unmarshal } from "../wire/unmarshal.ts";
 import { chainHere, storeCommit } from "./commits.ts";
 import { type Core, UnknownDeviceError } from "./core.ts";
 import { count } from "./counters.ts";
+import { checkDevice, isHeld, ownIdentity, renewed, UnknownIdentityError } from "./identity.ts";
+import { IdentityChangedError } from "./people.ts";
 import { MOST_SEQ, type StoredConversation, type StoredMessage } from "./records.ts";
 import type { Step } from "./step.ts";
 
@@ -70,9 +72,17 @@ async function storeAll(
       row.mark = { seq, hash: await storeEvent(s, row, e, out) };
     } catch (error) {
       if (error instanceof UnknownDeviceError && !fetched.has(error.account)) throw error;
-      out.refused.push(error);
+      out.refused.push(error instanceof UnknownIdentityError ? noteIdentity(s, error) : error);
     }
   }
+}
+
+/** Holds sending to somebody of whom a commit names another identity than the one pinned. */
+function noteIdentity(s: Step, e: UnknownIdentityError): IdentityChangedError {
+  const p = s.person(e.account);
+  p.newIdentity ??= own(e.identityKey);
+  s.savePerson(p);
+  return new IdentityChangedError(e.account);
 }
 
 /** Resolves to the event's hash. */
@@ -82,7 +92,7 @@ async function storeEvent(s: Step, row: StoredConversation, e: Event, out: Store
     case "commit": {
       const { hash, keyed } = await storeCommit(s, row, e.kind.value, report);
       if (keyed) await openSealed(s, row.id, report);
-      else out.missing.push(chainHere(s.core, row).epoch);
+      else if (ownIdentity(s.core, chainHere(s.core, row))) out.missing.push(chainHere(s.core, row).epoch);
       return hash;
     }
     case "envelope":
@@ -98,8 +108,11 @@ async function verify(s: Step, row: StoredConversation, e: Envelope): Promise<He
   if (!equal(h.conversation, idBytes(row.id as ID))) throw forbidden("it belongs to another conversation");
   const account = idFrom(h.account);
   const chain = chainHere(s.core, row);
-  if (chain.member(account) === undefined) throw forbidden("its sender is not a member");
-  await verifyEnvelope(e, s.core.lookup(account, idFrom(h.device)));
+  const sender = chain.member(account);
+  if (sender === undefined) throw forbidden("its sender is not a member");
+  const key = s.core.lookup(account, idFrom(h.device));
+  checkDevice(s.core, sender, idFrom(h.device));
+  await verifyEnvelope(e, key);
   if (h.epoch !== chain.epoch) throw forbidden("it is sealed under another epoch than the one in force");
   return h;
 }
@@ -264,6 +277,8 @@ async function checkDirect(s: Step, from: { account: ID; device: ID }, e: Envelo
     throw forbidden("it was not written by the device at the other end");
   const row = s.conversation(idFrom(h.conversation));
   if (row === null || row.needsEpoch || row.replay !== null) throw forbidden("it is not in the newest epoch known");
+  const chain = s.core.chain(row);
+  if (isHeld(s.core, chain) || renewed(s.core, chain) !== null) throw forbidden("an identity changed");
   await verify(s, row, e);
   const hash: Bytes = await envelopeHash(e);
   const known = await s.message(row.id, from.device, idFrom(h.id));

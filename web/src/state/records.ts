@@ -45,6 +45,8 @@ export interface StoredPerson {
   conversation: string;
   identityKey: Bytes | null; // pinned
   newIdentity: Bytes | null; // another one was shown: sending is held
+  aside?: Bytes | null; // Signed, the newest list of that one
+  taken?: boolean; // identityKey took the place of another: this account decided so
   list: Bytes | null; // Signed, the newest
 }
 
@@ -130,7 +132,10 @@ export interface Intent {
 export interface Schema extends DBSchema {
   meta: { key: string; value: unknown };
   people: { key: string; value: StoredPerson };
-  deviceKeys: { key: [string, string]; value: { account: string; device: string; signKey: Bytes } };
+  deviceKeys: {
+    key: [string, string];
+    value: { account: string; device: string; signKey: Bytes; identityKey?: Bytes };
+  };
   conversations: { key: string; value: StoredConversation };
   epochs: { key: [string, number]; value: StoredEpoch };
   epochKeys: { key: [string, number]; value: { conversation: string; epoch: number; sealed: Bytes } };

@@ -1,5 +1,5 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { type Bytes, own } from "../wire/bytes.ts";
+import { type Bytes, equal, own } from "../wire/bytes.ts";
 import { SealedSchema } from "../wire/schema.ts";
 import type { Changes, Core } from "./core.ts";
 import { Batch } from "./db.ts";
@@ -51,10 +51,12 @@ export class Step implements Changes {
   }
 
   /** Remembers a device's key, true for ever: its list was verified. */
-  addDeviceKey(account: string, device: string, signKey: Uint8Array): void {
-    const key = own(signKey);
-    this.batch.put("deviceKeys", { account, device, signKey: key });
-    this.core.addDeviceKey(account, device, key);
+  addDeviceKey(account: string, device: string, signKey: Uint8Array, identityKey: Uint8Array): void {
+    const known = this.core.identityOf(account, device);
+    if (known.length > 0 && !equal(known, identityKey)) return; // a device has one identity for ever
+    const [key, identity] = [own(signKey), own(identityKey)];
+    this.batch.put("deviceKeys", { account, device, signKey: key, identityKey: identity });
+    this.core.addDeviceKey(account, device, key, identity);
   }
 
   /** A copy to change and save, null when the conversation is not known. */

@@ -20,7 +20,7 @@ import { answerGrant, makeRekey, outdated } from "./commits.ts";
 import { type Core, UnknownDeviceError } from "./core.ts";
 import type { Cursors } from "./cursors.ts";
 import { takeGrant, unlockAll } from "./epochs.ts";
-import { IdentityChangedError, learnList } from "./people.ts";
+import { isHeld, learnLists, renewed } from "./identity.ts";
 import { settleRead } from "./reading.ts";
 import { openSealed, type Run, storeEvents } from "./receive.ts";
 import { END, MOST_SEQ, type StoredConversation, UNNUMBERED } from "./records.ts";
@@ -197,15 +197,10 @@ export class Sync {
 
   #learn(account: ID, lists: readonly Signed[]): Promise<void> {
     return this.#core.step(async (s) => {
-      for (const signed of lists) {
-        const p = s.person(account);
-        try {
-          if ((await learnList(s, p, signed)) === "other-identity") throw new IdentityChangedError(account);
-        } catch (e) {
-          this.#cfg.report(e);
-        }
-        s.savePerson(p);
-      }
+      if (lists.length === 0) return;
+      const p = s.person(account);
+      await learnLists(s, p, lists, (e) => this.#cfg.report(e));
+      s.savePerson(p);
     });
   }
 
@@ -291,13 +286,21 @@ export class Sync {
     if (!needsEpoch || row === undefined) return;
     for (const m of this.#core.chain(row).members) await this.lists(idFrom(m.account)); // somebody's account key changed
     const now = this.#core.conversations.get(id) ?? row;
-    if (!now.needsEpoch && !(await outdated(this.#core, now))) return; // somebody else has done it
+    const chain = this.#core.chain(now);
+    if (isHeld(this.#core, chain)) return;
+    if (renewed(this.#core, chain) === null && !now.needsEpoch && !(await outdated(this.#core, now))) return; // somebody else has done it
     try {
       await this.#cfg.ask({ case: "commit", value: await makeRekey(this.#core, now) }, "committed");
     } catch (e) {
       if (!hasCode(e, ErrorCode.STALE_HEAD)) throw e; // losing the race is as good as winning it
     }
     await this.conversation(id);
+  }
+
+  /** Puts the new identities that this account took into the chains of their pairs. */
+  async takeIdentities(): Promise<void> {
+    for (const row of this.#core.conversations.values())
+      if (renewed(this.#core, this.#core.chain(row)) !== null) await this.fresh(row.id, true);
   }
 
   /** Somebody's device lacks a key. */

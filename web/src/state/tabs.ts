@@ -462,6 +462,12 @@ export class TabSession implements Session {
   async accept(account: string): Promise<void> {
     await this.#call("accept", account);
   }
+  async acceptIdentity(account: string): Promise<void> {
+    await this.#call("acceptIdentity", account);
+  }
+  async recoverFormer(code: string): Promise<void> {
+    await this.#call("recoverFormer", code);
+  }
   async decline(account: string): Promise<void> {
     await this.#call("decline", account);
   }

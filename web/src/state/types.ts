@@ -28,6 +28,7 @@ export interface Person {
   readonly note: string; // of their request
   readonly since: number;
   readonly identityChanged: boolean; // sending is held
+  readonly identityPending?: boolean; // they have not accepted this account's new identity: what is written to them waits
   readonly conversation: string; // "" unless accepted
   readonly presence: PresenceKind;
   readonly lastSeen: number; // 0: unknown
@@ -179,6 +180,10 @@ export interface Session {
   ask(account: string, note: string): Promise<void>;
   accept(account: string): Promise<void>;
   decline(account: string): Promise<void>;
+  /** Takes the new identity of somebody of whom identityChanged is true; they cannot read what was before. */
+  acceptIdentity(account: string): Promise<void>;
+  /** Opens the history from before this account was reset, with the recovery code of then, on all its devices. */
+  recoverFormer(code: string): Promise<void>;
   invite(uses: number, days: number): Promise<Invitation>;
   revokeInvitation(code: string): Promise<void>;
   /** Uses somebody's invitation with this account; resolves to the conversation. */
@@ -240,4 +245,6 @@ export interface Gate {
    * name that they give the server, both "" otherwise. */
   register(userName: string, nickname: string, password: string, setup: string, place: string): Promise<Session>;
   logIn(userName: string, password: string): Promise<Session>;
+  /** Starts again with an administrator's code, a new identity and a new password. Rejects with wrong-password for a wrong code. */
+  reset(code: string, userName: string, password: string): Promise<Session>;
 }

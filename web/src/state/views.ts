@@ -1,5 +1,6 @@
 import { type Core, standingRange } from "./core.ts";
 import { missing } from "./counters.ts";
+import { ownIdentity } from "./identity.ts";
 import { isUnread } from "./reading.ts";
 import { COUNTS_BELOW } from "./receive.ts";
 import { END, type StoredConversation, type StoredMessage, type StoredPerson } from "./records.ts";
@@ -149,7 +150,8 @@ function otherOf(core: Core, row: StoredConversation): StoredPerson | null {
   return null;
 }
 
-export function personView(p: StoredPerson, presence: Presence): Person {
+export function personView(core: Core, p: StoredPerson, presence: Presence): Person {
+  const row = core.conversations.get(p.conversation);
   return {
     id: p.account,
     name: p.nickname || p.userName || p.account.slice(0, 8),
@@ -158,6 +160,7 @@ export function personView(p: StoredPerson, presence: Presence): Person {
     note: p.note,
     since: p.since,
     identityChanged: p.newIdentity !== null,
+    identityPending: row !== undefined && !ownIdentity(core, core.chain(row)),
     conversation: p.conversation,
     presence: presence.kind,
     lastSeen: presence.lastSeen,

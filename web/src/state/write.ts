@@ -8,6 +8,7 @@ import { ContentSchema, type Envelope, EnvelopeSchema, HeaderSchema, Kind } from
 import { unmarshal } from "../wire/unmarshal.ts";
 import { mayWrite } from "./commits.ts";
 import { type Core, NotReadyError } from "./core.ts";
+import { isHeld } from "./identity.ts";
 import { contentBytes } from "./receive.ts";
 import type { StoredConversation, StoredMessage } from "./records.ts";
 import type { Step } from "./step.ts";
@@ -36,7 +37,7 @@ export async function writeText(core: Core, conversation: string, text: string, 
     mayWrite(core, row);
     row.counter++;
     const m = newText(core, row, clean, id);
-    await seal(s, row, m);
+    if (!isHeld(core, core.chain(row))) await seal(s, row, m); // else it waits for their decision, unsealed
     row.time = m.time;
     if (row.draft === text) row.draft = "";
     s.saveMessage(m);

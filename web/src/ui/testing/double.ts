@@ -183,6 +183,12 @@ export class DoubleSession implements Session {
     this.set({ conversations: [row(account, link("relay"), [], { time: Date.now() }), ...this.#view.conversations] });
   }
 
+  async acceptIdentity(account: string): Promise<void> {
+    this.setPerson(account, { identityChanged: false });
+  }
+
+  async recoverFormer(_code: string): Promise<void> {}
+
   async decline(account: string): Promise<void> {
     this.setPerson(account, { relation: "none" });
   }
@@ -296,6 +302,11 @@ export class DoubleGate implements Gate {
 
   async logIn(_userName: string, password: string): Promise<Session> {
     if (password === "wrong") throw new CommandError("wrong-password");
+    return this.session;
+  }
+
+  async reset(code: string): Promise<Session> {
+    if (code === "wrong") throw new CommandError("wrong-password");
     return this.session;
   }
 }
