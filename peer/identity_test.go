@@ -119,6 +119,28 @@ func TestUndecided(t *testing.T) {
 		}
 		return err
 	})
+
+	// a lost device of the former identity, with the server's help: a key of its own for the next epoch
+	mia.in(t, l.id, func(r *room) error {
+		own, err := r.member(mia.Account())
+		if err != nil {
+			return err
+		}
+		theirs, err := r.member(ben.Account())
+		if err != nil {
+			return err
+		}
+		post, err = proto.Rekey(ben.signer(), r.chain, []proto.MemberKey{own, theirs}, nil)
+		return err
+	})
+	l.commit(post)
+	mia.mustTake(t, l)
+	mia.in(t, l.id, func(r *room) error {
+		if r.chain.Epoch() != 2 {
+			t.Error("a device of the former identity began an epoch")
+		}
+		return nil
+	})
 }
 
 // TestFormerIdentity: a list vouches for the identity before it by the hash that it names, and for no other.

@@ -147,6 +147,13 @@ export class Core {
     return this.#deviceKeys.get(deviceKey(account, device))?.identity ?? new Uint8Array();
   }
 
+  /** The known devices of an account, by id, with their signing keys. */
+  devicesOf(account: string): [string, Bytes][] {
+    const prefix = `${account}/`;
+    const known = [...this.#deviceKeys].filter(([name]) => name.startsWith(prefix));
+    return known.map(([name, d]) => [name.slice(prefix.length), d.key]);
+  }
+
   /** Whether a list of an account that was taken as its own, now or formerly, was signed by an identity key. */
   hasIdentity(account: string, identity: Uint8Array): boolean {
     for (const [name, d] of this.#deviceKeys)

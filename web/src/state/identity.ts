@@ -91,6 +91,8 @@ export async function takeAside(s: Step, p: StoredPerson, identityKey: Uint8Arra
   if (p.aside == null) return false;
   const list = await openDeviceList(unmarshal(SignedSchema, p.aside));
   if (!equal(list.list.identityKey, identityKey)) return false;
+  for (const [device, key] of s.core.devicesOf(p.account))
+    s.addDeviceKey(p.account, device, key, s.core.identityOf(p.account, device)); // as long as it is known whose they are
   p.identityKey = own(identityKey);
   p.list = p.aside;
   p.newIdentity = null;
