@@ -18,7 +18,7 @@ import (
 // Credentials say which account of which server is meant.
 type Credentials struct {
 	Server   string // base URL
-	User     string
+	User     string // empty to register by name only, which takes an invitation and a nickname
 	Password string
 	// Invitation is CODE.SECRET, an invitation link, or setup.SECRET of a new server; only to register.
 	Invitation string
@@ -140,153 +140,13 @@ func Register(ctx context.Context, opts Options, c Credentials) (*Profile, error
 // setPassword puts the password's derivations and the sealed key ring into req.
 func setPassword(req *pb.RegisterRequest, p *Profile, identity ed25519.PrivateKey, c Credentials) error {
 	master := newMaster()
-	setup, err := newPassword(p, c.Server, c.User, c.Password, master)
+	setup, err := newPassword(p.Account(), c.Server, c.User, c.Password, c.Nickname, master)
 	if err != nil {
 		return err
-	}
-	ring := &pb.KeyRing{IdentitySeed: identity.Seed()}
-	for _, k := range p.keys.AccountKeys {
-		ring.Keys = append(ring.Keys, &pb.AccountKey{Generation: k.Generation, PrivateKey: k.Private})
 	}
 	req.Password = setup
-	req.KeyRing, err = proto.SealKeyRing(master, p.Account(), ring)
+	req.KeyRing, err = proto.SealKeyRing(master, p.Account(), p.ring(identity.Seed()))
 	return err
-}
-
-func newPassword(p *Profile, server, user, password string, master []byte) (*pb.PasswordSetup, error) {
-	host, err := proto.ServerHost(server)
-	if err != nil {
-		return nil, err
-	}
-	if err := proto.CheckPassword(password, user, host); err != nil {
-		return nil, err
-	}
-	params := proto.NewPasswordParams(host)
-	auth, wrap, err := proto.PasswordSecrets(password, host, user, params)
-	if err != nil {
-		return nil, err
-	}
-	wrapped, err := proto.WrapMaster(wrap, p.Account(), master)
-	if err != nil {
-		return nil, err
-	}
-	return &pb.PasswordSetup{Params: params, AuthSecret: auth, WrappedMaster: wrapped}, nil
-}
-
-// account is what a password opens.
-type account struct {
-	grant  *pb.LoginGrant
-	master []byte
-	ring   *pb.KeyRing
-	list   *proto.DeviceList
-}
-
-// openAccount proves the password to the server and opens what it returns.
-func openAccount(ctx context.Context, r *rest, user, password string) (*account, error) {
-	var params pb.PasswordParams
-	if err := r.call(ctx, http.MethodPost, "/api/v1/login/params", &pb.LoginParamsRequest{User: user}, &params); err != nil {
-		return nil, err
-	}
-	host, err := proto.ServerHost(r.base)
-	if err != nil {
-		return nil, err
-	}
-	auth, wrap, err := proto.PasswordSecrets(password, host, user, &params)
-	if err != nil {
-		return nil, err
-	}
-	a := &account{grant: &pb.LoginGrant{}}
-	if err := r.call(ctx, http.MethodPost, "/api/v1/login", &pb.LoginRequest{User: user, AuthSecret: auth}, a.grant); err != nil {
-		var refused *proto.Error
-		if errors.As(err, &refused) && params.GetHost() != "" && params.GetHost() != host {
-			return nil, fmt.Errorf("%w (a password only works at the host name it was set at: this one may belong to %s)", err, params.GetHost())
-		}
-		return nil, err
-	}
-	id, err := proto.IDFrom(a.grant.GetAccount())
-	if err != nil {
-		return nil, fmt.Errorf("log in: %w", err)
-	}
-	if a.master, err = proto.UnwrapMaster(wrap, id, a.grant.GetWrappedMaster()); err != nil {
-		return nil, fmt.Errorf("log in: open the account: %w", err)
-	}
-	if a.ring, err = proto.OpenKeyRing(a.master, id, a.grant.GetKeyRing()); err != nil {
-		return nil, fmt.Errorf("log in: open the key ring: %w", err)
-	}
-	if a.list, err = proto.OpenDeviceList(a.grant.GetDeviceList()); err != nil {
-		return nil, fmt.Errorf("log in: %w", err)
-	}
-	if err := proto.CheckKeyRing(a.ring, a.list.DeviceList); err != nil {
-		return nil, fmt.Errorf("log in: %w", err)
-	}
-	return a, nil
-}
-
-// Login adds this device to an account: the password opens the key ring, the identity key in it signs
-// the longer device list, and only what a device may keep is kept.
-func Login(ctx context.Context, opts Options, c Credentials) (*Profile, error) {
-	if err := emptyProfile(opts.Dir); err != nil {
-		return nil, err
-	}
-	r, err := newRest(c.Server, opts.httpClient(), "")
-	if err != nil {
-		return nil, err
-	}
-	a, err := openAccount(ctx, r, c.User, c.Password)
-	if err != nil {
-		return nil, err
-	}
-	p, err := newProfile(opts.Dir, r.base)
-	if err != nil {
-		return nil, err
-	}
-	p.keys.UserName = c.User
-	if p.keys.Account, err = proto.IDFrom(a.list.GetAccount()); err != nil {
-		return nil, fmt.Errorf("log in: %w", err)
-	}
-	for _, k := range a.ring.GetKeys() {
-		p.keys.AccountKeys = append(p.keys.AccountKeys, accountKey{Generation: k.GetGeneration(), Private: k.GetPrivateKey()})
-	}
-	now := nowMS()
-	device, err := p.deviceKeys(now)
-	if err != nil {
-		return nil, err
-	}
-	next := proto.NextDeviceList(a.list, now)
-	next.Devices = append(next.Devices, device)
-	list, err := proto.SignDeviceList(ed25519.NewKeyFromSeed(a.ring.GetIdentitySeed()), next)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.save(); err != nil {
-		return nil, err
-	}
-	var opened pb.SessionOpened
-	err = r.call(ctx, http.MethodPut, "/api/v1/devices", &pb.UpdateDevices{
-		Ticket: a.grant.GetTicket(), DeviceList: list, NewDevice: p.Device().Bytes(), DeviceName: opts.deviceName(),
-	}, &opened)
-	if err != nil {
-		return nil, errors.Join(err, p.remove())
-	}
-	p.keys.Token = opened.GetToken()
-	return p, p.save()
-}
-
-// ChangePassword replaces the password; every other session of the account ends.
-func ChangePassword(ctx context.Context, opts Options, p *Profile, user, oldPassword, newPasswordText string) error {
-	r, err := newRest(p.Server(), opts.httpClient(), p.keys.Token)
-	if err != nil {
-		return err
-	}
-	a, err := openAccount(ctx, r, user, oldPassword)
-	if err != nil {
-		return err
-	}
-	setup, err := newPassword(p, p.Server(), user, newPasswordText, a.master)
-	if err != nil {
-		return err
-	}
-	return r.call(ctx, http.MethodPut, "/api/v1/password", &pb.ChangePassword{Ticket: a.grant.GetTicket(), Password: setup}, nil)
 }
 
 // Logout ends this device at the server and deletes everything it kept. When the server cannot be

@@ -60,7 +60,11 @@ func (c *Client) attach(ctx context.Context, conn *connection, w *pb.Welcome) (a
 	cu := newCatchUp(c, conn)
 	c.mu.Lock()
 	c.ice, c.catching = w.GetIce(), cu
+	away := c.away
 	c.mu.Unlock()
+	if away {
+		conn.tell(presenceFrame(away))
+	}
 	if err := c.welcomeChanges(ctx, conn, w.GetChanges()); err != nil {
 		return nil, err
 	}

@@ -109,6 +109,9 @@ func (c *Client) applyPage(ctx context.Context, changes *pb.AccountChanges) erro
 	if err := c.takeFormer(ctx, changes.GetSettings()); err != nil {
 		return err
 	}
+	if err := c.applySettings(ctx, changes.GetSettings()); err != nil {
+		return err
+	}
 	if err := c.applyContacts(ctx, changes.GetContacts()); err != nil {
 		return err
 	}
@@ -124,21 +127,61 @@ func (c *Client) applyPage(ctx context.Context, changes *pb.AccountChanges) erro
 	return c.setAccountVersion(ctx, changes.GetVersion())
 }
 
-// applyOwn takes what concerns the account itself.
-func (c *Client) applyOwn(ctx context.Context, changes *pb.AccountChanges) error {
-	if err := c.takeGenerations(changes.GetGenerationGrants()); err != nil {
-		return err
-	}
-	if changes.GetDeviceList() == nil && changes.GetInvitations() == nil && changes.GetProfile() == nil {
+// applySettings stores what the account's devices share.
+func (c *Client) applySettings(ctx context.Context, settings []*pb.Setting) error {
+	if len(settings) == 0 {
 		return nil
 	}
+	return c.update(ctx, func(w *work) error {
+		for _, s := range settings {
+			if err := w.keepSetting(s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// applyOwn takes what concerns the account itself.
+func (c *Client) applyOwn(ctx context.Context, changes *pb.AccountChanges) error {
+	if err := c.takeGenerations(ctx, changes.GetGenerationGrants()); err != nil {
+		return err
+	}
+	if changes.GetDeviceList() == nil && changes.GetInvitations() == nil && changes.GetProfile() == nil && changes.GetPrivacy() == nil && changes.GetDevices() == nil {
+		return nil
+	}
+	err := c.storeOwn(ctx, changes, false)
+	if unknown := (*unknownDeviceError)(nil); errors.As(err, &unknown) { // an invitation of a device that was revoked
+		if err := c.fetchLists(ctx, c.session.ask, c.Account()); err != nil {
+			return err
+		}
+		err = c.storeOwn(ctx, changes, true)
+	}
+	return err
+}
+
+// storeOwn fails with *unknownDeviceError for an invitation signed by a device of which no list is known, unless all lists were
+// fetched: then it is told and passed over.
+func (c *Client) storeOwn(ctx context.Context, changes *pb.AccountChanges, fetched bool) error {
 	return c.update(ctx, func(w *work) error {
 		self, err := w.person(c.Account())
 		if err != nil {
 			return err
 		}
 		if p := changes.GetProfile(); p != nil {
-			self.UserName, self.Nickname = p.GetUserName(), p.GetNickname()
+			if err := w.takeProfile(self, p); err != nil {
+				return err
+			}
+		}
+		if p := changes.GetPrivacy(); p != nil {
+			if err := w.takePrivacy(p); err != nil {
+				return err
+			}
+		}
+		for _, d := range changes.GetDevices() {
+			if err := w.takeDevice(d); err != nil {
+				return err
+			}
 		}
 		if changes.GetDeviceList() != nil { // one that is refused changes nothing: the list known before stays in force
 			if err := w.report(w.learnList(self, changes.GetDeviceList())); err != nil {
@@ -146,7 +189,11 @@ func (c *Client) applyOwn(ctx context.Context, changes *pb.AccountChanges) error
 			}
 		}
 		for _, state := range changes.GetInvitations() {
-			if err := w.report(w.keepInvitation(state)); err != nil {
+			err := w.keepInvitation(state)
+			if unknown := (*unknownDeviceError)(nil); errors.As(err, &unknown) && !fetched {
+				return err
+			}
+			if err := w.report(err); err != nil {
 				return err
 			}
 		}

@@ -62,11 +62,14 @@ type Client struct {
 	// held across the network.
 	mu       sync.Mutex
 	presence map[proto.ID]*pb.Presence
+	away     bool // what SetPresence said last
 	ice      *pb.IceServers
 	list     *proto.DeviceList // own, newest
 	catching *catchUp          // of the present connection, nil while offline
 	online   bool              // the server is reached and everything it had is stored here
 	gaps     map[gapKey]int64  // missing messages that were seen at the last look
+
+	addresses addresses
 
 	// linkMu guards what follows. Nothing else is locked, and nothing waited for, while it is held.
 	linkMu  sync.Mutex
@@ -124,7 +127,7 @@ func newClient(ctx context.Context, cfg Config, p *Profile) (*Client, error) {
 		url: socketURL(r.base), dialer: c.dialer(), token: c.token, hello: c.hello, attach: c.attach, lost: c.lost,
 		logger: cfg.Logger, retry: make(chan struct{}, 1),
 	}
-	if err := errors.Join(c.pinInvited(ctx), c.loadOwnList(ctx), c.newLinks()); err != nil {
+	if err := errors.Join(c.pinInvited(ctx), c.loadOwnList(ctx), c.update(ctx, (*work).loadAddresses), c.newLinks()); err != nil {
 		c.cancel()
 		return nil, errors.Join(err, store.Close())
 	}
@@ -191,6 +194,9 @@ func (c *Client) Subscribe() *Subscription { return c.events.subscribe() }
 
 // Account returns the account's id.
 func (c *Client) Account() proto.ID { return c.profile.Account() }
+
+// Dir returns the profile's folder.
+func (c *Client) Dir() string { return c.profile.dir }
 
 // Device returns this device's id.
 func (c *Client) Device() proto.ID { return c.profile.Device() }

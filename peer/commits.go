@@ -287,7 +287,15 @@ func (c *Client) applyGrant(ctx context.Context, added *pb.GrantAdded) error {
 }
 
 // takeGenerations takes new generations of the account key that a revoking device sealed to this one.
-func (c *Client) takeGenerations(grants []*pb.GenerationGrant) error {
+func (c *Client) takeGenerations(ctx context.Context, grants []*pb.GenerationGrant) error {
+	taken, err := c.openGenerations(grants)
+	if err != nil || !taken {
+		return err
+	}
+	return c.openSettings(ctx)
+}
+
+func (c *Client) openGenerations(grants []*pb.GenerationGrant) (taken bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, g := range grants {
@@ -296,12 +304,13 @@ func (c *Client) takeGenerations(grants []*pb.GenerationGrant) error {
 		}
 		private, err := proto.OpenGeneration(c.profile.keys.SealKey, c.Account(), g)
 		if err != nil {
-			return fmt.Errorf("new account key: %w", err)
+			return taken, fmt.Errorf("new account key: %w", err)
 		}
-		c.profile.keys.AccountKeys = append(c.profile.keys.AccountKeys, accountKey{Generation: g.GetGeneration(), Private: private})
+		c.profile.addAccountKey(accountKey{Generation: g.GetGeneration(), Private: private})
 		if err := c.profile.save(); err != nil {
-			return err
+			return taken, err
 		}
+		taken = true
 	}
-	return nil
+	return taken, nil
 }

@@ -223,13 +223,19 @@ func (c *Client) onLinkFrame(l *link.Link, f *pb.Frame) {
 	case *pb.Frame_DirectAck:
 		err = c.takeAcks(c.run, l, kind.DirectAck.GetItems())
 	case *pb.Frame_Typing:
-		err = c.applyTyping(c.run, &pb.Typing{
-			Conversation: kind.Typing.GetConversation(), Account: l.Account().Bytes(), Stopped: kind.Typing.GetStopped(),
-		})
+		err = c.onLinkTyping(c.run, l.Account(), kind.Typing)
 	}
 	if err != nil && c.run.Err() == nil {
 		c.logger.Warn("frame over link", "error", err)
 	}
+}
+
+// onLinkTyping tells of typing by the account at the other end of a link; as at the relay, not to who hides theirs.
+func (c *Client) onLinkTyping(ctx context.Context, account proto.ID, t *pb.Typing) error {
+	if c.hidesTyping(ctx) {
+		return nil
+	}
+	return c.applyTyping(ctx, &pb.Typing{Conversation: t.GetConversation(), Account: account.Bytes(), Stopped: t.GetStopped()})
 }
 
 // onDirect stores messages and acknowledges them when they are durable.

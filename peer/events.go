@@ -53,6 +53,12 @@ type LinkEvent struct {
 	Reason          string // of a closed one
 }
 
+// DeviceAskEvent is a new device that asks to be added by a device link of this account; DeviceLink.Open tells what it says.
+type DeviceAskEvent struct {
+	Code string // of the link
+	Ask  []byte // serialised pb.Sealed
+}
+
 // GapEvent says that messages of a device may be missing: it counted more than have come here.
 type GapEvent struct {
 	Conversation, Account, Device proto.ID
@@ -78,6 +84,7 @@ func (ContactEvent) event()    {}
 func (PresenceEvent) event()   {}
 func (TypingEvent) event()     {}
 func (LinkEvent) event()       {}
+func (DeviceAskEvent) event()  {}
 func (GapEvent) event()        {}
 func (MissedEvent) event()     {}
 func (ErrorEvent) event()      {}

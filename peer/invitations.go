@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/peer/local"
@@ -21,8 +23,6 @@ type Invitation struct {
 	Expires time.Time
 	Uses    uint32
 }
-
-const keyInvitation = "invitation/" // + code → verified Invitation body
 
 // Invite makes an invitation to this account.
 func (c *Client) Invite(ctx context.Context, life time.Duration, uses uint32) (Invitation, error) {
@@ -64,13 +64,72 @@ func (c *Client) Invite(ctx context.Context, life time.Duration, uses uint32) (I
 	return Invitation{Code: secret.String(), URL: c.rest.base + secret.Path(), Expires: expires, Uses: uses}, nil
 }
 
+// OwnInvitation is an invitation of this account as the server counts it. Its secret is only with whom it was made for.
+type OwnInvitation struct {
+	Code     string // without the secret
+	Expires  time.Time
+	Uses     uint32
+	UsesLeft uint32
+	Revoked  bool
+	Came     []Contact // who is a contact by it
+}
+
+// Open says whether it can still be used.
+func (i OwnInvitation) Open() bool {
+	return !i.Revoked && i.UsesLeft > 0 && time.Now().Before(i.Expires)
+}
+
+// Invitations returns the account's own invitations, those first that expire last.
+func (c *Client) Invitations(ctx context.Context) (all []OwnInvitation, err error) {
+	contacts, err := c.Contacts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = c.update(ctx, func(w *work) error {
+		stored, err := w.Invitations()
+		if err != nil {
+			return err
+		}
+		for _, i := range stored {
+			body := &pb.Invitation{}
+			if err := proto.Unmarshal(i.Body, body); err != nil {
+				return fmt.Errorf("invitation as stored: %w", err)
+			}
+			own := OwnInvitation{Code: i.Code, Expires: timeOf(body.GetExpiresMs()), Uses: body.GetUses(), UsesLeft: i.UsesLeft, Revoked: i.Revoked}
+			for _, contact := range contacts {
+				if contact.Invitation == i.Code {
+					own.Came = append(own.Came, contact)
+				}
+			}
+			all = append(all, own)
+		}
+		return nil
+	})
+	slices.SortStableFunc(all, func(a, b OwnInvitation) int { return b.Expires.Compare(a.Expires) })
+	return all, err
+}
+
+// RevokeInvitation ends an own invitation, named by its code, CODE.SECRET or link. Who came by it stays.
+func (c *Client) RevokeInvitation(ctx context.Context, text string) error {
+	code := strings.TrimSpace(text)
+	if whole, err := proto.ParseInvitation(code); err == nil {
+		code = whole.Code
+	}
+	if err := proto.CheckInvitationCode(code); err != nil {
+		return err
+	}
+	return c.request(ctx, &pb.Frame{Kind: &pb.Frame_RevokeInvitation{RevokeInvitation: &pb.RevokeInvitation{Code: code}}})
+}
+
 // keepInvitation remembers an own invitation whose signature is of one of the own devices.
 func (w *work) keepInvitation(state *pb.InvitationState) error {
 	inv, err := w.openInvitation(w.c.Account(), state.GetInvitation())
 	if err != nil {
 		return err
 	}
-	return w.Set(keyInvitation+inv.GetCode(), state.GetInvitation().GetBody())
+	return w.SaveInvitation(&local.Invitation{
+		Code: inv.GetCode(), Body: state.GetInvitation().GetBody(), UsesLeft: state.GetUsesLeft(), Revoked: state.GetRevoked(),
+	})
 }
 
 // openInvitation verifies an invitation's signature by a device of the account.
@@ -98,15 +157,15 @@ func (w *work) identityByInvitation(account proto.ID, signed *pb.Signed) ([]byte
 	if err := proto.Unmarshal(signed.GetBody(), join); err != nil {
 		return nil, fmt.Errorf("joined by invitation: %w", err)
 	}
-	body, err := w.Get(keyInvitation + join.GetCode())
+	known, err := w.Invitation(join.GetCode())
+	if errors.Is(err, local.ErrNotFound) {
+		return nil, nil // not an invitation of this account: seen first like anybody else
+	}
 	if err != nil {
 		return nil, err
 	}
-	if body == nil {
-		return nil, nil // not an invitation of this account: seen first like anybody else
-	}
 	inv := &pb.Invitation{}
-	if err := proto.Unmarshal(body, inv); err != nil {
+	if err := proto.Unmarshal(known.Body, inv); err != nil {
 		return nil, fmt.Errorf("joined by invitation: %w", err)
 	}
 	join, err = proto.OpenLinkJoin(inv.GetLinkKey(), signed)

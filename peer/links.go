@@ -27,7 +27,7 @@ func (c *Client) newLinks() (err error) {
 	c.links, err = link.New(link.Config{
 		Self:  link.Self{Account: c.Account(), Device: c.Device(), Key: c.profile.signKey()},
 		Lists: linkLists{c}, Signals: linkSignals{c}, ICE: c.iceServers, OnFrame: c.onLinkFrame, OnState: c.onLinkState, OnNetworkChange: c.checkConnection,
-		RelayOnly:     func(proto.ID) bool { return c.cfg.RelayOnly },
+		RelayOnly:     c.addresses.hide,
 		AllowLoopback: onLoopback(c.rest.base), Logger: c.logger,
 	})
 	return err
@@ -91,6 +91,8 @@ func (l linkLists) known(ctx context.Context, account proto.ID) (list *proto.Dev
 			return err
 		case p.NewIdentity != nil:
 			return changed(p)
+		case p.Blocked:
+			return errors.New("blocked")
 		case account != l.c.Account() && p.State != pb.ContactState_CONTACT_STATE_ACCEPTED:
 			return errors.New("not a contact")
 		case p.List == nil:
@@ -185,12 +187,7 @@ func (c *Client) OpenLinks(ctx context.Context, conversation proto.ID) error {
 
 // CloseLinks closes all links. They open again when there is something to send, and when the other end opens them.
 func (c *Client) CloseLinks() {
-	if c.links == nil {
-		return
-	}
-	for _, l := range c.links.Links() {
-		l.Close(link.ReasonIdle)
-	}
+	c.closeLinks(func(*link.Link) bool { return true })
 }
 
 // reach opens a link in the background, unless there is one, one is being opened, or that failed a moment ago.

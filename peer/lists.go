@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/parley-chat/parley/peer/link"
 	"github.com/parley-chat/parley/peer/local"
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -76,6 +77,12 @@ func (w *work) learn(p *local.Person, list *proto.DeviceList) error {
 	if p.Account == w.c.Account() {
 		w.c.list = list
 	}
+	w.then(func() {
+		w.c.closeLinks(func(l *link.Link) bool {
+			_, listed := list.Device(l.Device())
+			return l.Account() == p.Account && !listed
+		})
+	})
 	return w.SavePerson(p)
 }
 

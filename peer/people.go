@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parley-chat/parley/peer/link"
 	"github.com/parley-chat/parley/peer/local"
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
@@ -16,13 +17,22 @@ import (
 type Contact struct {
 	Account      proto.ID
 	UserName     string
-	Nickname     string
+	Nickname     string   // that they gave themselves
+	LocalName    string   `json:",omitempty"` // that this account gave them; only its devices see it
 	State        string   // asked (by us), asking (they do), accepted, none
 	Note         string   // of the request
 	Conversation proto.ID `json:",omitzero"` // zero until accepted
 	Since        time.Time
 	Unread       uint64 // messages of theirs behind the read mark
 	Online       bool
+	Away         bool      `json:",omitempty"` // online, but not looking
+	LastSeen     time.Time `json:",omitzero"`  // while offline; zero if they do not show it
+	Blocked      bool      `json:",omitempty"` // by this account
+	HideAddress  bool      `json:",omitempty"` // links to them go through the server alone
+	Safety       Safety    // whether their safety number was compared
+	Invitation   string    `json:",omitempty"` // code of the own invitation that they came by
+	Avatar       []byte    `json:",omitempty"` // SHA-256 of their picture
+	Deleted      bool      `json:",omitempty"` // the account does not exist any more
 	// IdentityChanged holds sending until the person decided: see Client.AcceptIdentity.
 	IdentityChanged bool
 	// IdentityPending says that they have not accepted the new identity of this account yet: what is written to them waits.
@@ -37,8 +47,11 @@ const (
 	ContactNone     = "none" // declined, withdrawn or removed
 )
 
-// Name is what a contact is called: nickname, else user name.
+// Name is what a contact is called: the name that this account gave them, else their nickname, else their user name.
 func (c Contact) Name() string {
+	if c.LocalName != "" {
+		return c.LocalName
+	}
 	if c.Nickname != "" {
 		return c.Nickname
 	}
@@ -76,9 +89,15 @@ func (w *work) contact(p *local.Person) (Contact, error) {
 	contact := Contact{
 		Account: p.Account, UserName: p.UserName, Nickname: p.Nickname, State: contactState(p.State), Note: p.Note,
 		Conversation: p.Conversation, Since: timeOf(p.SinceMS), IdentityChanged: p.NewIdentity != nil,
+		LocalName: p.Setting.GetNickname(), Blocked: p.Blocked, HideAddress: p.Setting.GetHideAddress() || p.SealedSetting, Safety: safetyOf(p),
+		Invitation: p.Invitation, Avatar: p.Avatar, Deleted: p.DeletedMS != 0,
 	}
 	if seen, ok := w.c.presence[p.Account]; ok {
 		contact.Online = seen.GetState() >= pb.PresenceState_PRESENCE_STATE_AWAY
+		contact.Away = seen.GetState() == pb.PresenceState_PRESENCE_STATE_AWAY
+		if !contact.Online && seen.GetLastSeenMs() != 0 {
+			contact.LastSeen = timeOf(seen.GetLastSeenMs())
+		}
 	}
 	if p.Conversation.IsZero() {
 		return contact, nil
@@ -98,7 +117,7 @@ func (w *work) contact(p *local.Person) (Contact, error) {
 
 func timeOf(ms uint64) time.Time { return time.UnixMilli(int64(min(ms, 1<<52))).UTC() }
 
-// Contacts returns everybody who is or wants to be a contact.
+// Contacts returns everybody who is or wants to be a contact, or is blocked.
 func (c *Client) Contacts(ctx context.Context) (all []Contact, err error) {
 	err = c.update(ctx, func(w *work) error {
 		people, err := w.People()
@@ -106,7 +125,7 @@ func (c *Client) Contacts(ctx context.Context) (all []Contact, err error) {
 			return err
 		}
 		for _, p := range people {
-			if p.Account == c.Account() || p.State <= pb.ContactState_CONTACT_STATE_NONE {
+			if p.Account == c.Account() || p.State <= pb.ContactState_CONTACT_STATE_NONE && !p.Blocked {
 				continue
 			}
 			contact, err := w.contact(p)
@@ -120,8 +139,8 @@ func (c *Client) Contacts(ctx context.Context) (all []Contact, err error) {
 	return all, err
 }
 
-// Resolve finds the one contact or asker that a name means: a user name first, then a nickname if only one has it. Somebody
-// who asks takes no contact's name away. It returns ErrNoSuchName or an *AmbiguousError.
+// Resolve finds the one contact, asker or blocked person that a name means: a user name first, then a name that this account
+// gave or a nickname if only one has it. Somebody who asks takes no contact's name away. It returns ErrNoSuchName or an *AmbiguousError.
 func (c *Client) Resolve(ctx context.Context, name string) (Contact, error) {
 	contacts, err := c.Contacts(ctx)
 	if err != nil {
@@ -149,7 +168,7 @@ func (c *Client) Resolve(ctx context.Context, name string) (Contact, error) {
 		if who == "" {
 			who = contact.Account.String()
 		}
-		ambiguous.Candidates = append(ambiguous.Candidates, fmt.Sprintf("%s (%s)", who, contact.Nickname))
+		ambiguous.Candidates = append(ambiguous.Candidates, fmt.Sprintf("%s (%s)", who, contact.Name()))
 	}
 	return Contact{}, ambiguous
 }
@@ -164,7 +183,7 @@ func byName(contacts []Contact, name string, accepted bool) (found []Contact) {
 		if theirs, err := proto.FoldUserName(contact.UserName); foldErr == nil && err == nil && theirs == folded {
 			return []Contact{contact}
 		}
-		if strings.EqualFold(contact.Nickname, name) {
+		if strings.EqualFold(contact.Nickname, name) || contact.LocalName != "" && strings.EqualFold(contact.LocalName, name) {
 			found = append(found, contact)
 		}
 	}
@@ -173,14 +192,10 @@ func byName(contacts []Contact, name string, accepted bool) (found []Contact) {
 
 // Ask asks the account with this exact user name to become a contact. If they asked already, this accepts.
 func (c *Client) Ask(ctx context.Context, userName, note string) (Contact, error) {
-	answer, err := c.session.ask(ctx, &pb.Frame{Kind: &pb.Frame_FindAccount{FindAccount: &pb.FindAccount{Name: userName}}})
-	if proto.HasCode(err, pb.ErrorCode_ERROR_CODE_NOT_FOUND) {
-		return Contact{}, fmt.Errorf("%w on this server: %q", ErrNoSuchName, userName)
-	}
+	found, err := c.find(ctx, userName)
 	if err != nil {
 		return Contact{}, err
 	}
-	found := answer.GetFound().GetContact()
 	account, err := proto.IDFrom(found.GetProfile().GetAccount())
 	if err != nil {
 		return Contact{}, fmt.Errorf("find %q: %w", userName, err)
@@ -282,8 +297,12 @@ func (w *work) applyContact(from *pb.Contact) (*local.Person, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.UserName, p.Nickname = from.GetProfile().GetUserName(), from.GetProfile().GetNickname()
+	takeNames(p, from.GetProfile())
 	p.State, p.Note, p.SinceMS = from.GetState(), from.GetNote(), from.GetSinceMs()
+	p.Blocked, p.Avatar, p.Invitation, p.DeletedMS = from.GetBlocked(), from.GetProfile().GetAvatar(), from.GetInvitation(), from.GetProfile().GetDeletedMs()
+	if p.Blocked || p.State != pb.ContactState_CONTACT_STATE_ACCEPTED {
+		w.then(func() { w.c.closeLinks(func(l *link.Link) bool { return l.Account() == account }) })
+	}
 	if from.GetState() == pb.ContactState_CONTACT_STATE_ACCEPTED {
 		p.Conversation = proto.PairID(w.c.Account(), account)
 	}
@@ -299,4 +318,15 @@ func (w *work) applyContact(from *pb.Contact) (*local.Person, error) {
 		return p, err
 	}
 	return p, w.inForceAgain(p)
+}
+
+// takeNames takes the names that a profile shows. One that shows none, of somebody who is no contact any more or was deleted,
+// takes away none: what they wrote is still theirs.
+func takeNames(p *local.Person, profile *pb.Profile) {
+	if profile.GetDeletedMs() == 0 {
+		p.UserName = profile.GetUserName()
+	}
+	if profile.GetNickname() != "" {
+		p.Nickname = profile.GetNickname()
+	}
 }

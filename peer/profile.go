@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"encoding/json"
@@ -33,7 +34,7 @@ type keys struct {
 	UserName    string       `json:"user,omitempty"`
 	SignSeed    []byte       `json:"sign_seed"`               // Ed25519
 	SealKey     []byte       `json:"seal_key"`                // X25519
-	AccountKeys []accountKey `json:"account_keys"`            // every generation, oldest first
+	AccountKeys []accountKey `json:"account_keys"`            // every generation, oldest first; none before a device that came by a link is let in
 	Identity    []byte       `json:"identity_seed,omitempty"` // only while the account has no password
 	Token       string       `json:"session_token,omitempty"`
 	// Pinned are identities that an invitation vouched for before there was a local store.
@@ -66,6 +67,9 @@ func (p *Profile) Device() proto.ID { return p.keys.Device }
 // UserName returns the account's user name as it was typed, empty for an account without one.
 func (p *Profile) UserName() string { return p.keys.UserName }
 
+// NameOnly says that the account has no user name and password, so that it ends with its last device.
+func (p *Profile) NameOnly() bool { return p.keys.UserName == "" }
+
 // LoadProfile reads the profile in dir. It returns ErrNoProfile where there is none.
 func LoadProfile(dir string) (*Profile, error) {
 	b, err := os.ReadFile(filepath.Join(dir, profileFile)) //nolint:gosec // the folder is the caller's choice
@@ -79,7 +83,7 @@ func LoadProfile(dir string) (*Profile, error) {
 	if err := json.Unmarshal(b, &p.keys); err != nil {
 		return nil, fmt.Errorf("profile %s is damaged: %w", filepath.Join(dir, profileFile), err)
 	}
-	if k := p.keys; k.Account.IsZero() || k.Device.IsZero() || len(k.SignSeed) != ed25519.SeedSize || len(k.AccountKeys) == 0 {
+	if k := p.keys; k.Account.IsZero() || k.Device.IsZero() || len(k.SignSeed) != ed25519.SeedSize || len(k.SealKey) != proto.KeySize {
 		return nil, fmt.Errorf("profile %s is damaged: account, device or keys are missing", dir)
 	}
 	return p, nil
@@ -157,6 +161,12 @@ func (p *Profile) accountKey(generation uint32) ([]byte, bool) {
 		return nil, false
 	}
 	return p.keys.AccountKeys[i].Private, true
+}
+
+// addAccountKey adds a generation of the account key; the newest is the last.
+func (p *Profile) addAccountKey(k accountKey) {
+	p.keys.AccountKeys = append(p.keys.AccountKeys, k)
+	slices.SortFunc(p.keys.AccountKeys, func(a, b accountKey) int { return cmp.Compare(a.Generation, b.Generation) })
 }
 
 // deviceKeys is the public half, as it stands in the device list.

@@ -264,6 +264,7 @@ type eventWire struct {
 	Presence   *PresenceEvent  `json:",omitempty"`
 	Typing     *TypingEvent    `json:",omitempty"`
 	Link       *LinkEvent      `json:",omitempty"`
+	DeviceAsk  *DeviceAskEvent `json:",omitempty"`
 	Gap        *GapEvent       `json:",omitempty"`
 	Missed     *MissedEvent    `json:",omitempty"`
 	Error      *errorWire      `json:",omitempty"`
@@ -299,6 +300,8 @@ func wireOf(e Event) eventWire {
 		return eventWire{Typing: &e}
 	case LinkEvent:
 		return eventWire{Link: &e}
+	case DeviceAskEvent:
+		return eventWire{DeviceAsk: &e}
 	case GapEvent:
 		return eventWire{Gap: &e}
 	case MissedEvent:
@@ -331,6 +334,8 @@ func (w *eventWire) event() Event {
 		return *w.Typing
 	case w.Link != nil:
 		return *w.Link
+	case w.DeviceAsk != nil:
+		return *w.DeviceAsk
 	case w.Gap != nil:
 		return *w.Gap
 	case w.Missed != nil:

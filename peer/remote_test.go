@@ -34,6 +34,7 @@ func TestEventsBetweenProcesses(t *testing.T) {
 		TypingEvent{id, id, true},
 		LinkEvent{id, id, "closed", "", "idle"},
 		GapEvent{id, id, id, "ben", 3},
+		DeviceAskEvent{"code", []byte{1, 2}},
 		MissedEvent{5},
 	} {
 		b, err := json.Marshal(wireOf(e))

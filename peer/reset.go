@@ -86,7 +86,7 @@ func (p *Profile) newIdentity(previous *proto.DeviceList, c Credentials) (*pb.Re
 		return nil, err
 	}
 	master := newMaster()
-	if req.Password, err = newPassword(p, c.Server, c.User, c.Password, master); err != nil {
+	if req.Password, err = newPassword(p.Account(), c.Server, c.User, c.Password, c.Nickname, master); err != nil {
 		return nil, err
 	}
 	ring := &pb.KeyRing{IdentitySeed: identity.Seed(), Keys: []*pb.AccountKey{{Generation: next.GetGeneration(), PrivateKey: hpke.Bytes()}}}

@@ -50,45 +50,68 @@ func newRest(server string, client *http.Client, token string) (*rest, error) {
 // call sends in (nil for none) and reads the answer into out (nil for none). An error of the server
 // comes back as *proto.Error.
 func (r *rest) call(ctx context.Context, method, path string, in, out gproto.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, restTimeout)
-	defer cancel()
-	var body io.Reader
+	return exchange(ctx, r, method, path, in, out)
+}
+
+// doer makes requests to the REST API: rest, or somebody's device.
+type doer interface {
+	do(ctx context.Context, call restCall) ([]byte, error)
+}
+
+// exchange sends in (nil for none) and reads the answer into out (nil for none).
+func exchange(ctx context.Context, d doer, method, path string, in, out gproto.Message) error {
+	call := restCall{Method: method, Path: path}
 	if in != nil {
 		b, err := protojson.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		body = bytes.NewReader(b)
+		call.Body, call.Type = b, "application/json"
 	}
-	req, err := http.NewRequestWithContext(ctx, method, r.base+path, body)
+	b, err := d.do(ctx, call)
+	if err != nil || out == nil {
+		return err
+	}
+	if err := (protojson.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: proto.MaxDepth}).Unmarshal(b, out); err != nil {
+		return fmt.Errorf("%w: what answered at %s is not Parley", ErrUnreachable, path)
+	}
+	return nil
+}
+
+// restCall is a request with a body of some type; empty without one.
+type restCall struct {
+	Method, Path string
+	Type         string `json:",omitempty"`
+	Body         []byte `json:",omitempty"`
+}
+
+// do makes a request and returns the body of its answer.
+func (r *rest) do(ctx context.Context, c restCall) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, restTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, c.Method, r.base+c.Path, bytes.NewReader(c.Body))
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", c.Path, err)
 	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if c.Type != "" {
+		req.Header.Set("Content-Type", c.Type)
 	}
 	if r.token != "" {
 		req.Header.Set("Authorization", "Bearer "+r.token)
 	}
 	res, err := r.client.Do(req)
 	if err != nil {
-		return unreachable(r.base, err)
+		return nil, unreachable(r.base, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(io.LimitReader(res.Body, restBody))
 	if err != nil {
-		return unreachable(r.base, err)
+		return nil, unreachable(r.base, err)
 	}
 	if res.StatusCode >= http.StatusBadRequest {
-		return problem(r.base, res, b)
+		return nil, problem(r.base, res, b)
 	}
-	if out == nil {
-		return nil
-	}
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true, RecursionLimit: proto.MaxDepth}).Unmarshal(b, out); err != nil {
-		return notParley(r.base, res, b)
-	}
-	return nil
+	return b, nil
 }
 
 // unreachable wraps a failure to reach a server and says what to do about the common ones.

@@ -29,6 +29,28 @@ type Peer interface {
 	AcceptIdentity(ctx context.Context, account proto.ID) (Contact, error)
 	RecoverFormer(ctx context.Context, code string) error
 	ResetCode(ctx context.Context, name string) (ResetCode, error)
+	Remove(ctx context.Context, person proto.ID) error
+	SetBlocked(ctx context.Context, person proto.ID, blocked bool) (Contact, error)
+	SetNickname(ctx context.Context, person proto.ID, nickname string) (Contact, error)
+	SetHideAddressFrom(ctx context.Context, person proto.ID, hide bool) (Contact, error)
+	SafetyNumber(ctx context.Context, person proto.ID) (SafetyNumber, error)
+	SetCompared(ctx context.Context, person proto.ID, number string, compared bool) (Contact, error)
+	Find(ctx context.Context, userName string) (proto.ID, error)
+	Self(ctx context.Context) (Self, error)
+	SetOwnNickname(ctx context.Context, nickname string) error
+	SetPrivacy(ctx context.Context, p Privacy) error
+	SetPresence(away bool)
+	Devices(ctx context.Context) ([]Device, error)
+	Revoke(ctx context.Context, devices []proto.ID, password string) error
+	RevokeOthers(ctx context.Context, password string) (int, error)
+	OpenDeviceLink(ctx context.Context) (DeviceLink, error)
+	AddDevice(ctx context.Context, link DeviceLink, ask DeviceAskEvent, password string) error
+	Keep(ctx context.Context, user, password string) error
+	ChangePassword(ctx context.Context, proof Proof, password string) error
+	NewRecoveryCode(ctx context.Context, proof Proof) (string, error)
+	Conversations(ctx context.Context) ([]Conversation, error)
+	Invitations(ctx context.Context) ([]OwnInvitation, error)
+	RevokeInvitation(ctx context.Context, text string) error
 	Invite(ctx context.Context, life time.Duration, uses uint32) (Invitation, error)
 	AcceptInvitation(ctx context.Context, text string) (Contact, error)
 	Send(ctx context.Context, d Draft) (Message, error)
@@ -43,6 +65,7 @@ type Peer interface {
 	Ended() <-chan struct{}
 	Err() error
 	Close() error
+	doer // the REST API, as this device
 }
 
 // The process that holds a profile's lock serves the others of the same user on a Unix socket. It lies in a folder of its
@@ -217,6 +240,7 @@ func (s *shared) routes() http.Handler {
 	route(s, mux, "read", func(ctx context.Context, a readArgs) (nothing, error) {
 		return nothing{}, c.MarkRead(ctx, a.Conversation, a.Seq)
 	})
+	s.peopleRoutes(mux)
 	mux.HandleFunc("GET /events", s.events)
 	return mux
 }
@@ -291,7 +315,8 @@ type failure struct {
 var failureKinds = map[string]error{ //nolint:gochecknoglobals // a table
 	"no-such-name": ErrNoSuchName, "offline": ErrOffline, "unreachable": ErrUnreachable, "signed-out": ErrSignedOut,
 	"superseded": ErrSuperseded, "closed": ErrClosed, "timeout": context.DeadlineExceeded, "not-ready": ErrNotReady,
-	"no-contact": ErrNoContact, "identity-changed": errIdentityChanged,
+	"no-contact": ErrNoContact, "identity-changed": errIdentityChanged, "no-identity": ErrNoIdentity, "password-needed": ErrPasswordNeeded,
+	"not-keeper": ErrNotKeeper, "kept": ErrKept,
 }
 
 func failureOf(err error) *failure {

@@ -147,6 +147,8 @@ func (cu *catchUp) push(ctx context.Context, f *pb.Frame) {
 		cu.c.applyPresences(kind.Presences.GetPresences())
 	case *pb.Frame_Typing:
 		err = cu.c.applyTyping(ctx, kind.Typing)
+	case *pb.Frame_DeviceAsks:
+		err = cu.c.applyDeviceAsk(kind.DeviceAsks)
 	case *pb.Frame_SignalFrom:
 		cu.c.applySignal(kind.SignalFrom)
 	default: // a newer server's frame: nothing this program would miss

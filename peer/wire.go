@@ -8,7 +8,7 @@ import (
 
 // WireEvent is an event as `parley listen --json` writes it: one object per line.
 type WireEvent struct {
-	Type         string     `json:"type"` // ready, message, state, receipt, contact, presence, typing, link, error
+	Type         string     `json:"type"` // ready, message, state, receipt, contact, presence, typing, link, device, error
 	ID           string     `json:"id,omitempty"`
 	Conversation string     `json:"conversation,omitempty"`
 	From         string     `json:"from,omitempty"`
@@ -63,6 +63,8 @@ func Wire(e Event) (w WireEvent, ok bool) {
 		return WireEvent{Type: "typing", Conversation: e.Conversation.String(), FromID: e.Account.String()}, !e.Stopped
 	case LinkEvent:
 		return WireEvent{Type: "link", FromID: e.Account.String(), ID: e.Device.String(), State: e.State, Path: e.Path}, true
+	case DeviceAskEvent:
+		return WireEvent{Type: "device", ID: e.Code}, true
 	case GapEvent:
 		return WireEvent{
 			Type: "error", Conversation: e.Conversation.String(), From: e.From, FromID: e.Account.String(),

@@ -14,27 +14,41 @@ type work struct {
 	*local.Tx
 	c      *Client
 	events []Event
+	after  []func()
 	names  map[proto.ID]string
 }
 
 // update runs fn in a transaction, one at a time, so that "read, decide, write" is one step. What fn tells is emitted if the
 // transaction was committed, in the order of commits. fn must not wait for the network, nor lock c.mu: it is held.
 func (c *Client) update(ctx context.Context, fn func(*work) error) error {
+	w, err := c.transact(ctx, fn)
+	if err != nil {
+		return err
+	}
+	for _, f := range w.after {
+		f()
+	}
+	return nil
+}
+
+func (c *Client) transact(ctx context.Context, fn func(*work) error) (w *work, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var w *work
-	err := c.store.Update(ctx, func(tx *local.Tx) error {
+	err = c.store.Update(ctx, func(tx *local.Tx) error {
 		w = &work{Tx: tx, c: c, names: make(map[proto.ID]string)}
 		return fn(w)
 	})
 	if errors.Is(err, local.ErrClosed) {
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	if err == nil {
 		c.events.emit(w.events...)
 	}
-	return err
+	return w, err
 }
+
+// then has f run once the transaction was committed, without c.mu.
+func (w *work) then(f func()) { w.after = append(w.after, f) }
 
 // tell notes events.
 func (w *work) tell(events ...Event) { w.events = append(w.events, events...) }

@@ -256,6 +256,12 @@ func testSettings(t *testing.T, open opener) {
 	got, err := s.Setting(ctx, anna.Session.AccountID, "key 3")
 	ok(t, err)
 	equal(t, "an emptied setting", len(got.GetValue()), 0)
+	large := make([]byte, proto.MaxSettingValue)
+	for i := range store.MaxSettingBytes/len(large) - 1 { // the others have some bytes too
+		ok(t, s.SetSetting(ctx, anna.Session.AccountID, fmt.Sprint("key ", i), large))
+	}
+	refused(t, s.SetSetting(ctx, anna.Session.AccountID, "key 1000", large), codeTooLarge)
+	ok(t, s.SetSetting(ctx, anna.Session.AccountID, "key 4", large))
 	_, err = s.Setting(ctx, berta.Session.AccountID, "key 3")
 	equal(t, "somebody else's setting", errors.Is(err, store.ErrNotFound), true)
 }

@@ -11,8 +11,12 @@ import (
 // LogSetting is the kind of settings in the account log; ref: key. Stored: never renumber.
 const LogSetting = 7
 
-// MaxSettings is how many settings an account may have. An emptied one still counts.
-const MaxSettings = 256
+// MaxSettings is how many settings an account may have, one for each person that it notes something of among them. An emptied
+// one still counts.
+const MaxSettings = 2048
+
+// MaxSettingBytes is how large the values of an account's settings may be together.
+const MaxSettingBytes = 4 << 20
 
 // SetSetting stores a setting that the account's clients sealed. It fails with too_large when there are
 // too many.
@@ -22,6 +26,9 @@ func (s *Store) SetSetting(ctx context.Context, account int64, key string, value
 	}
 	return s.write(ctx, func(w *writeTx) error {
 		if err := w.exists(account); err != nil {
+			return err
+		}
+		if err := w.roomForSetting(account, key, value); err != nil {
 			return err
 		}
 		changed, err := w.exec("UPDATE settings SET value = ? WHERE account_id = ? AND name = ?", value, account, key)
@@ -36,6 +43,16 @@ func (s *Store) SetSetting(ctx context.Context, account int64, key string, value
 		err = w.bump(account, LogSetting, []byte(key))
 		return err
 	})
+}
+
+// roomForSetting says whether a value fits beside the account's other settings.
+func (w *writeTx) roomForSetting(account int64, key string, value []byte) error {
+	var others int
+	err := w.row("SELECT COALESCE(SUM(LENGTH(value)), 0) FROM settings WHERE account_id = ? AND name <> ?", account, key).Scan(&others)
+	if err == nil && others+len(value) > MaxSettingBytes {
+		return proto.Errorf(pb.ErrorCode_ERROR_CODE_TOO_LARGE, "an account's settings have at most %d bytes together", MaxSettingBytes)
+	}
+	return wrap("measure settings", err)
 }
 
 func (w *writeTx) addSetting(account int64, key string, value []byte) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/parley-chat/parley/peer"
@@ -11,21 +12,27 @@ import (
 )
 
 type contactsCmd struct {
-	Add     contactAddCmd     `cmd:"" help:"Ask somebody, by exact user name, or accept an invitation."`
-	Accept  contactAcceptCmd  `cmd:"" help:"Accept somebody who asked."`
-	Decline contactDeclineCmd `cmd:"" help:"Decline somebody who asked, or take back a request."`
-	List    contactListCmd    `cmd:"" help:"List contacts and requests."`
-	Invite  contactInviteCmd  `cmd:"" help:"Make an invitation: who opens it becomes a contact."`
+	Add         contactAddCmd         `cmd:"" help:"Ask somebody, by exact user name, or accept an invitation."`
+	Accept      contactAcceptCmd      `cmd:"" help:"Accept somebody who asked."`
+	Decline     contactDeclineCmd     `cmd:"" help:"Decline somebody who asked, or take back a request."`
+	List        contactListCmd        `cmd:"" help:"List contacts, requests and who is blocked."`
+	Invite      invitationCreateCmd   `cmd:"" help:"Make an invitation, as parley invitations create does."`
+	Remove      contactRemoveCmd      `cmd:"" help:"End a contact, on both sides."`
+	Block       contactBlockCmd       `cmd:"" help:"Block somebody: to them you look offline."`
+	Unblock     contactUnblockCmd     `cmd:"" help:"Let somebody in again."`
+	Nickname    contactNicknameCmd    `cmd:"" help:"Give somebody a name that only you see."`
+	HideAddress contactHideAddressCmd `cmd:"" help:"Hide your addresses from somebody, or show them."`
 }
 
 // Help is the longer part of `parley contacts --help`.
 func (*contactsCmd) Help() string {
-	return `States: asked (by this account), asking (they do), accepted. Only who is accepted can write, link or see presence.`
+	return `States: asked (by this account), asking (they do), accepted, none. Only who is accepted can write, link or see presence. A guest has no user
+name and password: whoever has their device is them.`
 }
 
 // contactOut shows one contact.
 type contactOut struct {
-	JSON bool `help:"One JSON object per line: id, user, name, state, note, conversation, online, unread."`
+	JSON bool `help:"One JSON object per line: id, user, name, nickname, local_nickname, state, note, conversation, online, away, last_seen, unread, blocked, hide_address, safety, compared, invitation, guest."`
 }
 
 func (o contactOut) show(io stdio, c peer.Contact) error {
@@ -45,11 +52,25 @@ type contactLine struct {
 	Conversation string `json:"conversation,omitempty"` // once accepted
 	Online       bool   `json:"online"`
 	Unread       uint64 `json:"unread"`
+
+	Nickname    string     `json:"nickname"`                 // that they gave themselves
+	LocalName   string     `json:"local_nickname,omitempty"` // that this account gave them
+	Away        bool       `json:"away,omitempty"`
+	LastSeen    *time.Time `json:"last_seen,omitempty"`
+	Blocked     bool       `json:"blocked"`
+	HideAddress bool       `json:"hide_address"`
+	Safety      string     `json:"safety"`               // not-compared, compared, changed
+	Compared    *time.Time `json:"compared,omitempty"`   // when
+	Invitation  string     `json:"invitation,omitempty"` // code of the own one that they came by
+	Guest       bool       `json:"guest"`                // an account by name only
+	Deleted     bool       `json:"deleted,omitempty"`
 }
 
 func contactJSON(c peer.Contact) contactLine {
 	l := contactLine{
 		ID: c.Account.String(), User: c.UserName, Name: c.Name(), State: c.State, Note: c.Note, Online: c.Online, Unread: c.Unread,
+		Nickname: c.Nickname, LocalName: c.LocalName, Away: c.Away, LastSeen: timeOrNil(c.LastSeen), Blocked: c.Blocked, HideAddress: c.HideAddress,
+		Safety: c.Safety.State, Compared: timeOrNil(c.Safety.Compared), Invitation: c.Invitation, Guest: c.UserName == "" && !c.Deleted, Deleted: c.Deleted,
 	}
 	if !c.Conversation.IsZero() {
 		l.Conversation = c.Conversation.String()
@@ -135,7 +156,11 @@ func (l *contactListCmd) Run(ctx context.Context, io stdio) error {
 			if l.JSON {
 				err = l.show(io, contact)
 			} else {
-				_, err = fmt.Fprintf(io.out, "%-9s %-20s %s\n", contact.State, line(contact.UserName), line(contact.Name()))
+				row := fmt.Sprintf("%-9s %-20s %s", contact.State, line(contact.UserName), line(contact.Name()))
+				if all := marks(contact); len(all) > 0 {
+					row += "  (" + strings.Join(all, ", ") + ")"
+				}
+				_, err = fmt.Fprintln(io.out, row)
 			}
 			if err != nil {
 				return err
@@ -145,37 +170,9 @@ func (l *contactListCmd) Run(ctx context.Context, io stdio) error {
 	})
 }
 
-type contactInviteCmd struct {
-	profileFlags
-	Days int  `help:"How long it works, 1 to 365." default:"7"`
-	Uses int  `help:"How many people it takes, 1 to 1000." default:"1"`
-	JSON bool `help:"One JSON object: code, url, expires, uses."`
-}
-
-// Help is the longer part of `parley contacts invite --help`.
-func (*contactInviteCmd) Help() string {
-	return `Prints CODE.SECRET for the command line, then the same as a link for a browser. Whoever has it can use it: send it in private. The
-server knows only the code and cannot use it.`
-}
-
-func (i *contactInviteCmd) Run(ctx context.Context, io stdio) error {
-	if i.Days < 1 || i.Days > 365 || i.Uses < 1 || i.Uses > proto.MaxInvitationUses {
-		return badFlag("--days is 1 to 365, --uses is 1 to %d", proto.MaxInvitationUses)
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
 	}
-	return i.with(ctx, func(c peer.Peer) error {
-		inv, err := c.Invite(ctx, time.Duration(i.Days)*24*time.Hour, uint32(i.Uses)) //nolint:gosec // checked
-		if err != nil {
-			return err
-		}
-		if i.JSON {
-			return json.NewEncoder(io.out).Encode(struct {
-				Code    string    `json:"code"`
-				URL     string    `json:"url"`
-				Expires time.Time `json:"expires"`
-				Uses    uint32    `json:"uses"`
-			}{inv.Code, inv.URL, inv.Expires.UTC(), inv.Uses})
-		}
-		_, err = fmt.Fprintf(io.out, "%s\n%s\n", inv.Code, inv.URL)
-		return err
-	})
+	return &t
 }

@@ -54,11 +54,6 @@ func (f *identityFormerCmd) Run(ctx context.Context, io stdio) error {
 	return f.with(ctx, func(c peer.Peer) error { return c.RecoverFormer(ctx, code) })
 }
 
-// adminCmd is for administrators of the server.
-type adminCmd struct {
-	Reset adminResetCmd `cmd:"" help:"Let somebody who lost everything start again with a new identity."`
-}
-
 type adminResetCmd struct {
 	profileFlags
 	Name string `arg:"" help:"User name, or the id of the account."`

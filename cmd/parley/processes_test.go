@@ -36,7 +36,13 @@ type listenProcess struct {
 
 func startListening(t *testing.T, tmp, profile string) *listenProcess {
 	t.Helper()
-	l := &listenProcess{cmd: commandProcess(t, tmp, "listen", "--json", "--profile", profile), events: make(chan peer.WireEvent, 1<<12)}
+	return startListenProcess(t, commandProcess(t, tmp, "listen", "--json", "--profile", profile))
+}
+
+// startListenProcess starts a command that is `parley listen --json`.
+func startListenProcess(t *testing.T, cmd *exec.Cmd) *listenProcess {
+	t.Helper()
+	l := &listenProcess{cmd: cmd, events: make(chan peer.WireEvent, 1<<12)}
 	out, err := l.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

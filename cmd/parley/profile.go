@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/term"
 
 	"github.com/parley-chat/parley/peer"
 )
@@ -78,42 +75,6 @@ func (p profileFlags) try(ctx context.Context, f func(peer.Peer) error) error {
 // note tells the person something that is no failure.
 func note(io stdio, err error, what string) {
 	_, _ = fmt.Fprintf(io.err, "parley: %s: %s\n", line(err.Error()), what)
-}
-
-// password reads PARLEY_PASSWORD_FILE, else asks on the terminal, else fails.
-func password(io stdio) (string, error) {
-	if path := os.Getenv("PARLEY_PASSWORD_FILE"); path != "" {
-		b, err := os.ReadFile(path) //nolint:gosec // named by the person
-		if err != nil {
-			return "", badFlag("PARLEY_PASSWORD_FILE: %v", err)
-		}
-		return strings.TrimRight(string(b), "\r\n"), nil
-	}
-	file, ok := io.in.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		return "", badFlag("no password: set PARLEY_PASSWORD_FILE to a file that holds it, or run this on a terminal")
-	}
-	_, _ = fmt.Fprint(io.err, "Password: ")
-	b, err := term.ReadPassword(int(file.Fd()))
-	_, _ = fmt.Fprintln(io.err)
-	if err != nil {
-		return "", fmt.Errorf("read password: %w", err)
-	}
-	return string(b), nil
-}
-
-// newPassword is password for a new account: on a terminal it asks twice, since a slip would lock its owner out.
-func newPassword(io stdio) (string, error) {
-	first, err := password(io)
-	if err != nil || os.Getenv("PARLEY_PASSWORD_FILE") != "" {
-		return first, err
-	}
-	_, _ = fmt.Fprint(io.err, "Again. ")
-	again, err := password(io)
-	if err == nil && again != first {
-		return "", badFlag("the two passwords differ: try again")
-	}
-	return again, err
 }
 
 // logger writes warnings to standard error; PARLEY_LOG_LEVEL=debug shows more.

@@ -20,24 +20,30 @@ type stdio struct {
 }
 
 type cli struct {
-	Serve    serveCmd    `cmd:"" help:"Run the server: signaling, relay, STUN/TURN and the browser app."`
-	Register registerCmd `cmd:"" help:"Make an account on a server, with this profile as its first device."`
-	Login    loginCmd    `cmd:"" help:"Add this profile as a device of an existing account."`
-	Logout   logoutCmd   `cmd:"" help:"Sign this device out and delete everything it kept."`
-	Contacts contactsCmd `cmd:"" help:"Find people, ask, accept, decline, invite."`
-	Send     sendCmd     `cmd:"" help:"Send a text."`
-	Listen   listenCmd   `cmd:"" help:"Receive until interrupted."`
-	History  historyCmd  `cmd:"" help:"Show a conversation."`
-	Identity identityCmd `cmd:"" help:"What to do when an identity changed."`
-	Admin    adminCmd    `cmd:"" help:"Administer the server."`
-	Version  versionCmd  `cmd:"" help:"Show the version, and which build of the browser app is inside."`
+	Serve       serveCmd       `cmd:"" help:"Run the server: signaling, relay, STUN/TURN and the browser app."`
+	Register    registerCmd    `cmd:"" help:"Make an account on a server, with this profile as its first device."`
+	Login       loginCmd       `cmd:"" help:"Add this profile as a device of an existing account."`
+	Logout      logoutCmd      `cmd:"" help:"Sign this device out and delete everything it kept."`
+	Account     accountCmd     `cmd:"" help:"Keep, recover, export or delete the account, and change its password."`
+	Devices     devicesCmd     `cmd:"" help:"List, add and revoke the account's devices."`
+	Profile     profileCmd     `cmd:"" help:"Show or change name and picture."`
+	Contacts    contactsCmd    `cmd:"" help:"Find people, ask, accept, decline, remove, block, name them."`
+	Invitations invitationsCmd `cmd:"" help:"Make, list and revoke invitations."`
+	Safety      safetyCmd      `cmd:"" help:"Show the safety number of a contact, and mark it as compared."`
+	Privacy     privacyCmd     `cmd:"" help:"Show or change what this account hides."`
+	Send        sendCmd        `cmd:"" help:"Send a text."`
+	Listen      listenCmd      `cmd:"" help:"Receive until interrupted."`
+	History     historyCmd     `cmd:"" help:"Show a conversation."`
+	Identity    identityCmd    `cmd:"" help:"What to do when an identity changed."`
+	Admin       adminCmd       `cmd:"" help:"Administer the server."`
+	Version     versionCmd     `cmd:"" help:"Show the version, and which build of the browser app is inside."`
 }
 
 const description = `Parley: talk directly when both are there, through the relay when one is not.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 server not reached, 4 refused, 5 no such name or several, 6 timed out.
 
-Environment: PARLEY_PASSWORD_FILE, PARLEY_PROFILE, PARLEY_LOG_LEVEL (debug, info, warn, error), and what 'parley serve --help' names.`
+Environment: PARLEY_PASSWORD_FILE, PARLEY_NEW_PASSWORD_FILE and PARLEY_RECOVERY_FILE (files with secrets), PARLEY_PROFILE, PARLEY_LOG_LEVEL (debug, info, warn, error), and what 'parley serve --help' names.`
 
 type versionCmd struct {
 	JSON bool `help:"One JSON object: version, web_app, go, platform."`

@@ -28,7 +28,9 @@ const patience = 60 * time.Second
 //	serve NAME FLAGS…       starts a server on a free port and sets $NAME to its address; its folder is NAME unless given
 //	end NAME                interrupts a server or listener: exit code 0, and of a server nothing but "ready URL" on standard output
 //	listen NAME FLAGS…      starts `parley listen --json`
-//	event NAME PATTERN      waits until that listener wrote a line that matches
+//	background NAME ARGS…   starts parley
+//	event NAME PATTERN      waits until that one wrote a line that matches, and sets $event to the first group
+//	ended NAME CODE         waits until that one ends with an exit code; its standard error is NAME.stderr
 //	exits CODE FLAGS…       runs parley and checks the exit code; a failure is one line on standard error
 //	capture NAME PATTERN    sets $NAME to the first group of PATTERN in the last standard output
 //	newer DATABASE          marks a database as written by a newer program
@@ -42,7 +44,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(file, []byte(testPassword+"\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": scriptServe, "end": scriptEnd, "listen": scriptListen, "event": scriptEvent, "exits": scriptExits,
+			"serve": scriptServe, "end": scriptEnd, "listen": scriptListen, "event": scriptEvent, "background": scriptBackground, "ended": scriptEnded, "exits": scriptExits,
 			"capture": scriptCapture, "newer": scriptNewer,
 		},
 	})
@@ -178,7 +180,34 @@ func scriptEvent(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pattern, err := regexp.Compile(args[1])
 	ts.Check(err)
-	ts.Logf("%s", running(ts)[args[0]].line(ts, pattern))
+	line := running(ts)[args[0]].line(ts, pattern)
+	ts.Logf("%s", line)
+	if pattern.NumSubexp() > 0 {
+		ts.Setenv("event", line)
+	}
+}
+
+func scriptBackground(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: background NAME ARGS…")
+	}
+	start(ts, args[0], args[1:]...)
+}
+
+func scriptEnded(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 || running(ts)[args[0]] == nil {
+		ts.Fatalf("usage: ended NAME CODE")
+	}
+	p := running(ts)[args[0]]
+	delete(running(ts), args[0])
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		ts.Fatalf("%s does not end", args[0])
+	}
+	if code := fmt.Sprint(p.cmd.ProcessState.ExitCode()); code != args[1] {
+		ts.Fatalf("exit code %s, want %s: %s", code, args[1], ts.ReadFile(args[0]+".stderr"))
+	}
 }
 
 func scriptExits(ts *testscript.TestScript, neg bool, args []string) {

@@ -25,6 +25,7 @@ type Link struct {
 
 	used  atomic.Int64 // Config.Clock in Unix nanoseconds, of the last frame
 	holds atomic.Int32
+	shows atomic.Int32 // sessions that were made with this device's own addresses
 
 	mu      sync.Mutex // guards what follows
 	state   State
@@ -73,6 +74,9 @@ func (l *Link) State() State {
 	defer l.mu.Unlock()
 	return l.state
 }
+
+// RelayOnly says whether nothing of this link went, or may go, anywhere but through TURN.
+func (l *Link) RelayOnly() bool { return l.shows.Load() == 0 }
 
 // Done is closed when the link has closed for good.
 func (l *Link) Done() <-chan struct{} { return l.done }

@@ -87,6 +87,7 @@ const (
 // newSession makes the PeerConnection and its control channel.
 func newSession(l *Link, id proto.ID, own bool, via route) (*session, error) {
 	m := l.m
+	l.shows.Add(1) // before the question: whoever changes its answer and looks afterwards sees this session
 	s := &session{
 		l: l, id: id, own: own, via: via,
 		relayOnly: m.cfg.RelayOnly(l.peer.Account),
@@ -100,6 +101,7 @@ func newSession(l *Link, id proto.ID, own bool, via route) (*session, error) {
 	}
 	api, policy := m.api, webrtc.ICETransportPolicyAll
 	if s.relayOnly {
+		l.shows.Add(-1)
 		api, policy = m.apiRelayOnly, webrtc.ICETransportPolicyRelay
 	}
 	servers, err := s.servers()

@@ -138,6 +138,7 @@ func TestPeople(t *testing.T) {
 	want := &Person{
 		Account: ben, UserName: "ben", Nickname: "Ben 本", State: pb.ContactState_CONTACT_STATE_ACCEPTED, Note: "hi", Conversation: room, SinceMS: 7,
 		IdentityKey: []byte{1}, NewIdentity: []byte{2}, ListVersion: 3, List: &pb.Signed{Body: []byte{4}, Signature: []byte{5}},
+		Blocked: true, Avatar: []byte{6}, Invitation: "code", DeletedMS: 8,
 	}
 	update(t, s, func(tx *Tx) error {
 		return errors.Join(tx.SavePerson(want), tx.SavePerson(&Person{Account: mia}),
@@ -192,6 +193,13 @@ func TestUpgrade(t *testing.T) {
 		c, err := tx.Conversation(room)
 		if err != nil || c.ThroughSeq != 5 || c.ReadSeq != 3 || c.Counter != 2 || c.KnownSeq != 4 || !bytes.Equal(c.KnownHash, []byte{0xa2}) || c.Rereading {
 			t.Errorf("conversation %+v, %v", c, err)
+		}
+		if version, err := tx.Get("account_version"); err != nil || version != nil {
+			t.Errorf("the server would not be asked for what was passed over until now: %v, %v", version, err)
+		}
+		i, err := tx.Invitation("aaaa")
+		if err != nil || !bytes.Equal(i.Body, []byte{0x66}) {
+			t.Errorf("invitation %+v, %v", i, err)
 		}
 		m, err := tx.Message(room, bens, proto.ID(bytes.Repeat([]byte{2}, 16)))
 		if err != nil || m.Seq != 4 || m.Path != PathDirect || !m.Timed || m.Counter != 0 {

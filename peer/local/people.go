@@ -18,10 +18,22 @@ type Person struct {
 	NewIdentity  []byte // another one that was seen since
 	ListVersion  uint64 // highest device list version seen
 	List         *pb.Signed
+	Blocked      bool   // by this account
+	Avatar       []byte // SHA-256 of the picture, nil without one
+	Invitation   string // code of the own invitation that they came by
+	DeletedMS    uint64 // when the account was deleted, 0: it was not
+
+	// Setting is what this account notes of them, as it opened, nil without one. SavePerson does not write it: see SaveSetting.
+	Setting *pb.PersonSetting
+	// SealedSetting says that there is such a setting and that it does not open on this device.
+	SealedSetting bool
 }
 
-// DisplayName is the nickname, or the user name where there is none.
+// DisplayName is what this account calls them, else the nickname that they gave themselves, else the user name.
 func (p *Person) DisplayName() string {
+	if p.Setting.GetNickname() != "" {
+		return p.Setting.GetNickname()
+	}
 	if p.Nickname != "" {
 		return p.Nickname
 	}
@@ -29,25 +41,36 @@ func (p *Person) DisplayName() string {
 }
 
 const personColumns = `account, user_name, nickname, state, note, conversation, since_ms, identity_key, new_identity,
-	list_version, list_body, list_sig`
+	list_version, list_body, list_sig, blocked, avatar, invitation, deleted_ms`
+
+const selectPeople = "SELECT " + personColumns + ", s.key IS NOT NULL, COALESCE(s.opened, 0), s.value FROM people LEFT JOIN settings s ON s.person = account "
 
 func scanPerson(row scanner) (*Person, error) {
 	var (
 		p                                Person
 		account, conversation, body, sig []byte
+		noted, opened                    bool
+		setting                          []byte
 	)
 	err := row.Scan(&account, &p.UserName, &p.Nickname, &p.State, &p.Note, &conversation, &p.SinceMS, &p.IdentityKey,
-		&p.NewIdentity, &p.ListVersion, &body, &sig)
+		&p.NewIdentity, &p.ListVersion, &body, &sig, &p.Blocked, &p.Avatar, &p.Invitation, &p.DeletedMS, &noted, &opened, &setting)
+	if err != nil {
+		return nil, err
+	}
+	if noted {
+		p.Setting = &pb.PersonSetting{}
+		p.SealedSetting = !opened || proto.Unmarshal(setting, p.Setting) != nil
+	}
 	p.Account, p.Conversation = id(account), id(conversation)
 	if body != nil {
 		p.List = &pb.Signed{Body: body, Signature: sig}
 	}
-	return &p, err
+	return &p, nil
 }
 
 // Person returns what is known of an account, or ErrNotFound.
 func (t *Tx) Person(account proto.ID) (*Person, error) {
-	p, err := scanPerson(t.row("SELECT "+personColumns+" FROM people WHERE account = ?", account[:]))
+	p, err := scanPerson(t.row(selectPeople+"WHERE account = ?", account[:]))
 	if err != nil {
 		return nil, found("read person", err)
 	}
@@ -56,18 +79,18 @@ func (t *Tx) Person(account proto.ID) (*Person, error) {
 
 // People returns everybody, in the order in which they came.
 func (t *Tx) People() ([]*Person, error) {
-	return queryAll(t, "read people", scanPerson, "SELECT "+personColumns+" FROM people ORDER BY since_ms, account")
+	return queryAll(t, "read people", scanPerson, selectPeople+"ORDER BY since_ms, account")
 }
 
-// SavePerson writes all of p.
+// SavePerson writes all of p but its setting.
 func (t *Tx) SavePerson(p *Person) error {
 	var body, sig []byte
 	if p.List != nil {
 		body, sig = p.List.GetBody(), p.List.GetSignature()
 	}
-	return t.exec("save person", "INSERT OR REPLACE INTO people ("+personColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	return t.exec("save person", "INSERT OR REPLACE INTO people ("+personColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		p.Account[:], p.UserName, p.Nickname, p.State, p.Note, nullable(p.Conversation), p.SinceMS, p.IdentityKey,
-		p.NewIdentity, p.ListVersion, body, sig)
+		p.NewIdentity, p.ListVersion, body, sig, p.Blocked, p.Avatar, p.Invitation, p.DeletedMS)
 }
 
 // DeviceKey is a device's public keys as a verified list named them.

@@ -81,7 +81,7 @@ CREATE TABLE goose_db_version (
   id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now'))
 );
 INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1), (1, 1);
-INSERT INTO kv (key, value) VALUES ('account_version', X'0000000000000007');
+INSERT INTO kv (key, value) VALUES ('account_version', X'0000000000000007'), ('invitation/aaaa', X'66');
 INSERT INTO people (account, user_name, nickname, state, since_ms, identity_key, list_version)
   VALUES (X'0A000000000000000000000000000000', 'ben', 'Ben', 4, 1700000000000, X'11', 2);
 INSERT INTO device_keys (account, device, sign_key, seal_key) VALUES (X'0A000000000000000000000000000000', X'0B000000000000000000000000000000', X'22', X'33');
