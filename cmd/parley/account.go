@@ -136,7 +136,7 @@ func (l *loginCmd) Run(ctx context.Context, io stdio) error {
 
 func (l *loginCmd) bySecret(ctx context.Context, io stdio, opts peer.Options, c peer.Credentials) (*peer.Profile, error) {
 	if l.Recovery {
-		code, err := recoveryCode(io)
+		code, err := typedRecoveryCode(io)
 		if err != nil {
 			return nil, err
 		}

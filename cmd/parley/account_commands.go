@@ -70,7 +70,7 @@ func (p *accountPasswordCmd) Run(ctx context.Context, io stdio) error {
 			err   error
 		)
 		if p.Recovery {
-			proof.Recovery, err = recoveryCode(io)
+			proof.Recovery, err = typedRecoveryCode(io)
 		} else {
 			proof.Password, err = password(io)
 		}

@@ -77,8 +77,8 @@ const (
 // password is the account's.
 func password(io stdio) (string, error) { return secret(io, passwordFile, "Password") }
 
-// recoveryCode is the account's.
-func recoveryCode(io stdio) (string, error) { return secret(io, recoveryFile, "Recovery code") }
+// typedRecoveryCode is the account's.
+func typedRecoveryCode(io stdio) (string, error) { return secret(io, recoveryFile, "Recovery code") }
 
 // newPassword is one for a new account: on a terminal it is asked twice, since a slip would lock its owner out.
 func newPassword(io stdio) (string, error) { return twice(io, passwordFile, "Password") }
