@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -246,7 +247,7 @@ func (c *Client) addFormer(ctx context.Context, keys []*pb.AccountKey) error {
 		if !added {
 			return nil
 		}
-		slices.SortFunc(c.profile.keys.AccountKeys, func(a, b accountKey) int { return int(a.Generation) - int(b.Generation) })
+		slices.SortFunc(c.profile.keys.AccountKeys, func(a, b accountKey) int { return cmp.Compare(a.Generation, b.Generation) })
 		rows, err := w.Conversations()
 		if err != nil {
 			return err
