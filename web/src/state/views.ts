@@ -3,7 +3,16 @@ import { missing } from "./counters.ts";
 import { isUnread } from "./reading.ts";
 import { COUNTS_BELOW } from "./receive.ts";
 import { END, type StoredConversation, type StoredMessage, type StoredPerson } from "./records.ts";
-import type { ConversationRow, LinkView, MessageState, MessageView, PathKind, Person, PresenceKind } from "./types.ts";
+import type {
+  ConversationRow,
+  LinkView,
+  MessageState,
+  MessageView,
+  PathKind,
+  Person,
+  PresenceKind,
+  View,
+} from "./types.ts";
 
 /** What is known of somebody's presence now. */
 export interface Presence {
@@ -149,6 +158,12 @@ function otherOf(core: Core, row: StoredConversation): StoredPerson | null {
   return null;
 }
 
+/** What is seen of an account of which nothing is here any more. */
+export function signedOut(v: View): View {
+  const nothing = { people: {}, conversations: [], invitations: [], devices: [], asking: [] };
+  return { ...v, ...nothing, connection: { kind: "signed-out" } };
+}
+
 export function personView(p: StoredPerson, presence: Presence): Person {
   return {
     id: p.account,
@@ -162,5 +177,6 @@ export function personView(p: StoredPerson, presence: Presence): Person {
     presence: presence.kind,
     lastSeen: presence.lastSeen,
     devices: presence.devices.length,
+    deleted: (p.deleted ?? 0) > 0,
   };
 }
