@@ -168,7 +168,7 @@ describe.each<Kind>(["chrome", "firefox"])("an account's life in %s", (kind) => 
     await has(laptop, "locked");
   }, 180_000);
 
-  test("the password is changed, and every device lost but the recovery code: it opens the account", async () => {
+  test("the password is changed, a copy saved, and every device lost but the recovery code: it opens the account", async () => {
     await tablet.goto(`${server.url}/settings/account`);
     await type(tablet, "password-old", FIRST);
     await type(tablet, "password-new", SECOND);
@@ -176,6 +176,20 @@ describe.each<Kind>(["chrome", "firefox"])("an account's life in %s", (kind) => 
     await tablet.waitForFunction(() => document.body.textContent?.includes("Your password is changed."), {
       timeout: slow,
     });
+    await tablet.evaluate(() => {
+      const make = URL.createObjectURL.bind(URL);
+      URL.createObjectURL = (file) => {
+        Object.assign(window, { saved: (file as Blob).text() });
+        return make(file);
+      };
+    });
+    await click(tablet, "export");
+    await tablet.waitForFunction(() => "saved" in window, { timeout: slow });
+    const saved = JSON.parse(await tablet.evaluate(() => (window as unknown as { saved: Promise<string> }).saved));
+    expect(saved.conversations[0].messages.map((one: { text: string }) => one.text)).toEqual([
+      "the first message",
+      "after it was lost",
+    ]);
     const found = await (await open()).page(`${server.url}/login`);
     await found.waitForSelector('a[href="/recover"]', { timeout: slow });
     await found.click('a[href="/recover"]');

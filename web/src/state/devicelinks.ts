@@ -1,11 +1,9 @@
-import { create } from "@bufbuild/protobuf";
-import { body } from "../net/rest.ts";
 import { type DeviceLinkSecret, newDeviceLink } from "../wire/devicelink.ts";
-import { nextDeviceList, signDeviceList } from "../wire/devices.ts";
 import { grantGeneration } from "../wire/keyring.ts";
-import { type DeviceAsk, type DeviceAsks, DeviceLinkSchema, UpdateDevicesSchema } from "../wire/schema.ts";
-import { importSeed } from "../wire/sign.ts";
-import { authority, keyPlace, type OwnServer } from "./authority.ts";
+import { cleanNickname } from "../wire/names.ts";
+import { type DeviceAsks, type DeviceKeys, DeviceLinkSchema } from "../wire/schema.ts";
+import { keyPlace, type OwnServer } from "./authority.ts";
+import { updateList } from "./own.ts";
 import { type AskingDevice, CommandError, type DeviceLink } from "./types.ts";
 
 interface Shown {
@@ -14,7 +12,8 @@ interface Shown {
 }
 
 interface Asking {
-  readonly ask: DeviceAsk;
+  readonly name: string;
+  readonly keys: DeviceKeys;
   readonly expires: number;
 }
 
@@ -47,32 +46,27 @@ export class DeviceLinks {
   async asks({ code, ask }: DeviceAsks): Promise<void> {
     const shown = this.#shown.get(code);
     if (shown === undefined) return;
-    this.#asking.set(code, { ask: await shown.secret.open(ask), expires: shown.expires });
+    const { name, keys } = await shown.secret.open(ask);
+    if (keys === undefined) return;
+    this.#asking.set(code, { name: shownName(name), keys, expires: shown.expires });
     this.#changed();
   }
 
   get asking(): AskingDevice[] {
-    return [...this.#asking].map(([code, { ask, expires }]) => ({ code, name: ask.name, expires }));
+    return [...this.#asking].map(([code, { name, expires }]) => ({ code, name, expires }));
   }
 
   /** Adds a device that asks: the list names it, and it gets every key that the account ever had. */
   async admit(code: string, password: string): Promise<void> {
-    const { core, rest } = this.#server;
-    const keys = this.#asking.get(code)?.ask.keys;
-    const name = this.#asking.get(code)?.ask.name ?? "";
-    if (keys === undefined) throw new CommandError("expired");
-    const { ring, list, ticket } = await authority(this.#server, password);
-    const next = nextDeviceList(list, Date.now());
-    next.devices.push(keys);
-    const request = create(UpdateDevicesSchema, {
-      ticket,
-      deviceList: await signDeviceList(await importSeed(ring.identitySeed), next),
-      newDevice: keys.device,
-      deviceName: name,
-      generationGrants: await Promise.all(ring.keys.map((key) => grantGeneration(core.account, keys, key))),
-      link: code,
+    const { core } = this.#server;
+    const asking = this.#asking.get(code);
+    if (asking === undefined) throw new CommandError("expired");
+    const { name, keys } = asking;
+    await updateList(this.#server, password, async ({ ring }, next) => {
+      next.devices.push(keys);
+      const generationGrants = await Promise.all(ring.keys.map((key) => grantGeneration(core.account, keys, key)));
+      return { newDevice: keys.device, deviceName: name, generationGrants, link: code };
     });
-    await rest.send("PUT", "/api/v1/devices", body(UpdateDevicesSchema, request));
     this.refuse(code);
   }
 
@@ -81,5 +75,14 @@ export class DeviceLinks {
     this.#shown.delete(code);
     this.#asking.delete(code);
     this.#changed();
+  }
+}
+
+/** A name that cannot look like something else on the screen. */
+function shownName(name: string): string {
+  try {
+    return cleanNickname(name);
+  } catch {
+    return "Device";
   }
 }

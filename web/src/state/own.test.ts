@@ -1,6 +1,9 @@
 // The life of an account: kept, spread over devices, taken from some, recovered, exported and deleted.
+import { create } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { FakeNetwork } from "../net/link/testing/webrtc.ts";
+import { body, Rest } from "../net/rest.ts";
+import { AdminSuspendSchema } from "../wire/schema.ts";
 import { seen, shows, type TestBrowser, texts } from "./testing/browser.ts";
 import { stored } from "./testing/forge.ts";
 import { connected, PASSWORD, Place, type Resident } from "./testing/place.ts";
@@ -122,6 +125,59 @@ test("a device that is signed out from elsewhere is out at once, reads nothing s
     expect(left).not.toContain(text);
   expect(await phone.browser.tab().gate.resume()).toBeNull();
   expect(await phone.browser.tab().gate.locked()).toBe(true);
+  await phone.session.signOut(); // "remove everything"
+  expect(await phone.browser.tab().gate.locked()).toBe(false);
+});
+
+test("a suspended account is said to be one, and nothing of it is sealed away", async () => {
+  const ada = await place.admin();
+  const mia = await place.guest(ada, "Mia");
+  await mia.session.keep("mia", STRONG);
+  const rest = new Rest(place.server.url, ada.browser.fetch);
+  const suspend = (suspended: boolean) => {
+    const request = body(AdminSuspendSchema, create(AdminSuspendSchema, { suspended }));
+    return rest.send("PUT", `/api/v1/admin/users/${mia.session.view().me.account}/suspension`, request);
+  };
+  await suspend(true);
+  const out = await seen(mia.session, (v) => v.connection.kind === "signed-out", "Mia is out");
+  expect(out.connection).toEqual({ kind: "signed-out", suspended: true });
+  await suspend(false);
+  await place.reopen(mia);
+  await connected(mia.session);
+});
+
+test("two devices that sign out others at once both succeed", async () => {
+  const ada = await place.admin();
+  const [phone, tablet] = [await place.device(), await place.device()];
+  const out = (by: Resident, gone: Resident) => by.session.revokeDevice(gone.session.view().me.device, PASSWORD);
+  const laptop = await place.device();
+  await Promise.all([out(ada, phone), out(tablet, laptop)]);
+  await seen(phone.session, (v) => v.connection.kind === "signed-out", "the phone is out");
+  await seen(laptop.session, (v) => v.connection.kind === "signed-out", "the laptop is out");
+  await seen(ada.session, hasDevices(2), "two are left");
+  await out(ada, phone); // again, which changes nothing
+});
+
+test("a lost device that does not hear of it gets nothing over the link that it holds", async () => {
+  const network = new FakeNetwork();
+  const ada = await place.admin();
+  const phone = await place.device(network);
+  const ben = await place.guest(ada, "Ben", network);
+  const { conversation } = ben;
+  await ben.session.send(conversation, "while it was hers");
+  const there = phone.session.open(conversation);
+  await shows(there, (m) => m.length === 1, "the phone has it");
+  ben.session.open(conversation);
+  const her = ada.session.view().me.account;
+  const linked = (v: View) => v.conversations.find((c) => c.person === her)?.link.state === "open";
+  await seen(ben.session, linked, "Ben's link leads to the phone");
+  phone.browser.line.cut(); // from the server alone: the link stays
+
+  await ada.session.revokeDevice(phone.session.view().me.device, PASSWORD);
+  await seen(ben.session, (v) => !linked(v), "Ben's browser ends the link");
+  await ben.session.send(conversation, "after it was lost");
+  await shows(ada.session.open(conversation), (m) => m.at(-1)?.text === "after it was lost", "Ada reads on");
+  expect(texts(there.timeline().messages)).toEqual(["while it was hers"]);
 });
 
 test("what a device that was signed out had not sent is there again after logging in, and only then", async () => {

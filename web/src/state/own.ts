@@ -12,16 +12,17 @@ import {
   AccountKeySchema,
   ChangePasswordSchema,
   DeleteAccountSchema,
+  type DeviceList as DeviceListMessage,
   ErrorCode,
-  type KeyRing,
   KeyRingSchema,
   RecoverySchema,
   SetRecoverySchema,
+  type UpdateDevices,
   UpdateDevicesSchema,
 } from "../wire/schema.ts";
 import { importSeed } from "../wire/sign.ts";
 import { newPassword, openAccount, setPassword } from "./account.ts";
-import { authority, forgetIdentity, type OwnServer, ownName } from "./authority.ts";
+import { type Authority, authority, forgetIdentity, type OwnServer, ownName } from "./authority.ts";
 import { CommandError } from "./types.ts";
 
 // What a person does to the account and its devices. Everything rejects with WireError, UnreachableError or CommandError.
@@ -85,28 +86,52 @@ export async function makeRecovery(s: OwnServer, password: string): Promise<stri
  * Takes devices out of the account, and with them those that signed out by themselves: their sessions end at once, and
  * what is written from then on is sealed under keys that only the others get. Never this device: that is signing out.
  */
-export async function revokeDevices(s: OwnServer, gone: (device: ID) => boolean, password: string): Promise<void> {
-  const { core, rest } = s;
-  const { ring, list, ticket, master } = await authority(s, password);
-  const privateKey = randomBytes(KEY_BYTES);
-  const next = nextDeviceList(list, Date.now());
-  next.generation++;
-  next.accountKey = (await importSealPair(privateKey)).publicKey;
-  next.devices = next.devices.filter((d) => {
-    const id = idFrom(d.device);
-    return id === core.device || !(gone(id) || core.devices.get(id)?.ended === true);
-  });
-  if (next.devices.length === list.list.devices.length) throw new CommandError("not-found", "it is out already");
-  const key = create(AccountKeySchema, { generation: next.generation, privateKey });
-  const longer: KeyRing = create(KeyRingSchema, { identitySeed: ring.identitySeed, keys: [...ring.keys, key] });
-  const request = create(UpdateDevicesSchema, {
-    ticket,
-    deviceList: await signDeviceList(await importSeed(ring.identitySeed), next),
+export function revokeDevices(s: OwnServer, gone: (device: ID) => boolean, password: string): Promise<void> {
+  const { core } = s;
+  return updateList(s, password, async ({ ring, list, master }, next) => {
+    next.devices = next.devices.filter((d) => {
+      const id = idFrom(d.device);
+      return id === core.device || !(gone(id) || core.devices.get(id)?.ended === true);
+    });
+    if (next.devices.length === list.list.devices.length) return null; // it is out already
+    const privateKey = randomBytes(KEY_BYTES);
+    next.generation++;
+    next.accountKey = (await importSealPair(privateKey)).publicKey;
+    const key = create(AccountKeySchema, { generation: next.generation, privateKey });
+    const longer = create(KeyRingSchema, { identitySeed: ring.identitySeed, keys: [...ring.keys, key] });
     // This device takes its own from the server like the others: nothing is lost with an answer.
-    generationGrants: await Promise.all(next.devices.map((d) => grantGeneration(core.account, d, key))),
+    const generationGrants = await Promise.all(next.devices.map((d) => grantGeneration(core.account, d, key)));
+    if (master === null) return { generationGrants };
+    return { generationGrants, keyRing: await sealKeyRing(master, core.account, longer) };
   });
-  if (master !== null) request.keyRing = await sealKeyRing(master, core.account, longer);
-  await rest.send("PUT", "/api/v1/devices", body(UpdateDevicesSchema, request));
+}
+
+/** What comes with a changed device list. */
+type Beside = Partial<Pick<UpdateDevices, "newDevice" | "deviceName" | "generationGrants" | "link" | "keyRing">>;
+
+/**
+ * Puts a changed device list in force, once more when another device was faster. change alters the list and says what
+ * comes with it, null when nothing is to be done.
+ */
+export async function updateList(
+  s: OwnServer,
+  password: string,
+  change: (a: Authority, next: DeviceListMessage) => Promise<Beside | null>,
+): Promise<void> {
+  for (const last of [false, true]) {
+    const a = await authority(s, password);
+    const next = nextDeviceList(a.list, Date.now());
+    const beside = await change(a, next);
+    if (beside === null) return;
+    const deviceList = await signDeviceList(await importSeed(a.ring.identitySeed), next);
+    const request = create(UpdateDevicesSchema, { ticket: a.ticket, deviceList, ...beside });
+    try {
+      await s.rest.send("PUT", "/api/v1/devices", body(UpdateDevicesSchema, request));
+      return;
+    } catch (e) {
+      if (last || !hasCode(e, ErrorCode.STALE_LIST)) throw e;
+    }
+  }
 }
 
 /** Deletes the account at the server. Rejects with last-admin while others depend on it. */
