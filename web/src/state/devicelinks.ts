@@ -1,10 +1,14 @@
 import { type DeviceLinkSecret, newDeviceLink } from "../wire/devicelink.ts";
+import { hasCode } from "../wire/errors.ts";
 import { grantGeneration } from "../wire/keyring.ts";
 import { cleanNickname } from "../wire/names.ts";
-import { type DeviceAsks, type DeviceKeys, DeviceLinkSchema } from "../wire/schema.ts";
+import { type DeviceAsks, type DeviceKeys, DeviceLinkSchema, ErrorCode } from "../wire/schema.ts";
 import { keyPlace, type OwnServer } from "./authority.ts";
 import { updateList } from "./own.ts";
 import { type AskingDevice, CommandError, type DeviceLink } from "./types.ts";
+
+/** A link that was taken back unused is shown again while it lasts at least so many ms: the server keeps only a few. */
+const SPARE = 2 * 60_000;
 
 interface Shown {
   readonly secret: DeviceLinkSecret;
@@ -23,6 +27,7 @@ export class DeviceLinks {
   readonly #changed: () => void;
   // Kept while this page lives: a link that is on no screen any more leads nowhere.
   readonly #shown = new Map<string, Shown>();
+  readonly #spare = new Map<string, Shown>();
   readonly #asking = new Map<string, Asking>();
 
   /** changed is called when somebody asks, or does not any more. */
@@ -35,15 +40,32 @@ export class DeviceLinks {
   async show(): Promise<DeviceLink> {
     const { core, rest, base } = this.#server;
     if (keyPlace(core) === "elsewhere") throw new CommandError("not-here");
-    const { code, expiresMs } = await rest.call("POST", "/api/v1/devices/links", DeviceLinkSchema);
-    const secret = newDeviceLink(code, core.account);
-    const expires = Number(expiresMs);
-    this.#shown.set(code, { secret, expires });
-    return { code, link: base + secret.path(), expires };
+    const shown = this.#reuse() ?? (await this.#make(rest));
+    const { secret, expires } = shown;
+    this.#shown.set(secret.code, shown);
+    return { code: secret.code, link: base + secret.path(), expires };
+  }
+
+  #reuse(): Shown | null {
+    for (const [code, spare] of this.#spare) {
+      this.#spare.delete(code);
+      if (spare.expires - Date.now() > SPARE) return spare;
+    }
+    return null;
+  }
+
+  async #make(rest: OwnServer["rest"]): Promise<Shown> {
+    try {
+      const { code, expiresMs } = await rest.call("POST", "/api/v1/devices/links", DeviceLinkSchema);
+      return { secret: newDeviceLink(code, this.#server.core.account), expires: Number(expiresMs) };
+    } catch (e) {
+      throw hasCode(e, ErrorCode.TOO_LARGE) ? new CommandError("too-many") : e;
+    }
   }
 
   /** A device asks by a link; one that another device shows does not open here. */
   async asks({ code, ask }: DeviceAsks): Promise<void> {
+    this.#spare.delete(code); // it works once
     const shown = this.#shown.get(code);
     if (shown === undefined) return;
     const { name, keys } = await shown.secret.open(ask);
@@ -72,6 +94,8 @@ export class DeviceLinks {
 
   /** Lets nobody in by a link any more. */
   refuse(code: string): void {
+    const shown = this.#shown.get(code);
+    if (shown !== undefined && !this.#asking.has(code)) this.#spare.set(code, shown);
     this.#shown.delete(code);
     this.#asking.delete(code);
     this.#changed();

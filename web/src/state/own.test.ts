@@ -277,6 +277,18 @@ test("a link works once, at its own server, until it is taken back", async () =>
   await expect(Promise.race([joined, Promise.resolve("waits")])).resolves.toBe("waits");
 });
 
+test("a link that was taken back unused is shown again, and only a few are open at a time", async () => {
+  const { mia } = await place.pair();
+  const first = await mia.session.linkDevice();
+  await mia.session.refuseDevice(first.code);
+  expect(await mia.session.linkDevice()).toEqual(first);
+  const asked = await askBy(mia.session);
+  await mia.session.refuseDevice(asked.code);
+  const third = await mia.session.linkDevice();
+  expect([first.code, asked.code]).not.toContain(third.code); // who asked by it could see it
+  await expect(mia.session.linkDevice()).rejects.toMatchObject({ code: "too-many" });
+});
+
 test("waiting to be let in can be called off", async () => {
   const { mia } = await place.pair();
   const { link } = await mia.session.linkDevice();

@@ -180,6 +180,7 @@ export type FailureCode =
   | "other-server"
   | "cut-off" // not a whole link
   | "last-admin"
+  | "too-many"
   | "wrong-code" // user name or recovery code
   | "untrusted" // the server answered something that does not verify
   | "internal";

@@ -20,6 +20,7 @@ const sentences: Readonly<Record<FailureCode, () => string>> = {
   "other-server": m.fail_other_server,
   "cut-off": m.join_device_cut,
   "last-admin": m.fail_last_admin,
+  "too-many": m.fail_too_many,
   "wrong-code": m.fail_wrong_code,
   untrusted: m.fail_untrusted,
   internal: m.fail_internal,
