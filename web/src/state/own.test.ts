@@ -158,6 +158,32 @@ test("two devices that sign out others at once both succeed", async () => {
   await out(ada, phone); // again, which changes nothing
 });
 
+test("an older device list that a server hands out is not continued: it would let devices back in", async () => {
+  const ada = await place.admin();
+  const { fetch } = ada.browser;
+  const lists: unknown[] = [];
+  let older: unknown = null;
+  ada.tab.close();
+  ada.tab = ada.browser.tab({
+    fetch: async (input, init) => {
+      const answer = await fetch(input, init);
+      if (!String(input).endsWith("/api/v1/login") || !answer.ok) return answer;
+      const grant = (await answer.json()) as { deviceList: unknown };
+      lists.push(grant.deviceList);
+      return Response.json({ ...grant, deviceList: older ?? grant.deviceList });
+    },
+  });
+  ada.session = await ada.tab.resume();
+  await connected(ada.session);
+  await ada.session.makeRecovery(PASSWORD);
+  const phone = await place.device();
+  await seen(ada.session, hasDevices(2), "the phone is there");
+  await ada.session.makeRecovery(PASSWORD);
+  [older] = lists;
+  await expect(ada.session.revokeOthers(PASSWORD)).rejects.toMatchObject({ code: "untrusted" });
+  expect(phone.session.view().connection.kind).toBe("connected");
+});
+
 test("a lost device that does not hear of it gets nothing over the link that it holds", async () => {
   const network = new FakeNetwork();
   const ada = await place.admin();
