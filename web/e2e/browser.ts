@@ -180,6 +180,7 @@ export async function setUp(
 
 /** Makes an invitation and returns its link. */
 export async function invite(page: Page): Promise<string> {
+  await page.waitForSelector('nav a[href="/people"]', { timeout: 20_000 });
   await page.click('nav a[href="/people"]');
   await click(page, "invite-create");
   await page.waitForSelector(id("invite-link"), { timeout: 20_000 });

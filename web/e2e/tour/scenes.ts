@@ -73,7 +73,97 @@ export const scenes: readonly Scene[] = [
   { name: "popover-waiting", query: "path=/c/tom&connection=offline", act: click("[data-testid=path-badge]") },
   { name: "offline", main: true, query: "path=/c/mia&connection=offline" },
   { name: "unreachable", query: "path=/c/mia&connection=unreachable" },
-  { name: "signed-out", query: "path=/c/mia&connection=signed-out" },
+  { name: "signed-out", main: true, query: "path=/c/mia&connection=signed-out" },
+  { name: "suspended", query: "path=/c/mia&connection=suspended" },
+  { name: "login-locked", main: true, query: "out&locked&path=/login" },
+  {
+    name: "recover",
+    main: true,
+    query: "out&path=/recover",
+    act: async (page) => {
+      await page.type("[data-testid=recover-user]", "yara");
+      await page.type("[data-testid=recover-code]", "wrong");
+      await page.type("[data-testid=recover-password]", "four quiet otters");
+      await page.click("[data-testid=recover-submit]");
+      await page.waitForSelector("[role=alert]");
+    },
+  },
+  {
+    name: "recovered",
+    main: true,
+    query: "out&path=/recover",
+    act: async (page) => {
+      await page.type("[data-testid=recover-user]", "yara");
+      await page.type("[data-testid=recover-code]", "mzxw");
+      await page.type("[data-testid=recover-password]", "four quiet otters");
+      await page.click("[data-testid=recover-submit]");
+      await page.waitForSelector("[data-testid=recovered]");
+      await page.click("[data-testid=recovery-start]");
+      await page.waitForSelector("[data-testid=recovery-code]");
+    },
+  },
+  { name: "join-device", main: true, query: "out&path=/d" },
+  { name: "join-device-waits", main: true, query: "out&path=/d/k7wq2m4ahs3xnp5d%23secret" },
+  { name: "join-device-used", query: "out&path=/d/used%23secret" },
+  { name: "join-device-in", query: "path=/d/k7wq2m4ahs3xnp5d%23secret" },
+  { name: "keep-offer", main: true, query: "nameonly&path=/" },
+  {
+    name: "keep",
+    main: true,
+    query: "nameonly&path=/keep",
+    act: async (page) => {
+      await page.waitForSelector("[data-testid=keep-user]");
+      await page.type("[data-testid=keep-password]", "password1");
+      await page.click("[data-testid=keep-submit]");
+      await page.waitForSelector("[role=alert]");
+    },
+  },
+  {
+    name: "kept",
+    main: true,
+    query: "nameonly&path=/keep",
+    act: async (page) => {
+      await page.waitForSelector("[data-testid=keep-user]");
+      await page.type("[data-testid=keep-password]", "four quiet otters paint");
+      await page.click("[data-testid=keep-submit]");
+      await page.waitForSelector("[data-testid=kept]");
+    },
+  },
+  {
+    name: "recovery-code",
+    main: true,
+    query: "path=/settings/account",
+    act: async (page) => {
+      await page.waitForSelector("[data-testid=recovery-start]");
+      await page.click("[data-testid=recovery-start]");
+      await page.type("[data-testid=recovery-password]", "right");
+      await page.click("[data-testid=recovery-make]");
+      await page.waitForSelector("[data-testid=recovery-code]");
+    },
+  },
+  { name: "settings-account", main: true, query: "path=/settings/account" },
+  { name: "settings-account-nameonly", query: "nameonly&path=/settings/account" },
+  { name: "delete-account", main: true, query: "path=/settings/account", act: click("[data-testid=delete-open]") },
+  { name: "sign-out-device", main: true, query: "path=/settings/devices", act: click("[data-testid=device-out]") },
+  { name: "add-device", main: true, query: "path=/settings/devices", act: click("[data-testid=device-add]") },
+  {
+    name: "device-asks",
+    main: true,
+    query: "path=/settings/devices",
+    act: async (page) => {
+      await page.waitForSelector("[data-testid=device-add]");
+      await page.click("[data-testid=device-add]");
+      await page.waitForSelector("[data-testid=device-link]");
+      await page.evaluate(() => {
+        type Double = { session: { set(change: unknown): void } };
+        const { double } = window as unknown as { double: Double };
+        const asking = [{ code: "k7wq2m4ahs3xnp5d", name: "Safari · iOS", expires: Date.now() + 600_000 }];
+        double.session.set({ asking });
+      });
+      await page.waitForSelector("[data-testid=device-asks]");
+    },
+  },
+  { name: "chat-deleted", main: true, query: "path=/c/tom&deleted=tom" },
   { name: "superseded", query: "path=/c/mia&connection=superseded" },
   { name: "not-here", main: true, query: "path=/c/nobody" },
   { name: "people", query: "path=/people" },

@@ -10,9 +10,12 @@ export { type FrameKind, OfflineError } from "./connection.ts";
 
 /** The server does not let this device in any more. */
 export class SignedOutError extends Error {
-  constructor() {
+  /** Whether the server does not know the device any more; else the account may not be used at the moment. */
+  readonly unknown: boolean;
+  constructor(unknown = true) {
     super("this device was signed out");
     this.name = "SignedOutError";
+    this.unknown = unknown;
   }
 }
 
@@ -34,7 +37,7 @@ export type SocketState =
   | { readonly kind: "connected" }
   | { readonly kind: "connecting" }
   | { readonly kind: "unreachable"; readonly nextTry: number }
-  | { readonly kind: "signed-out" }
+  | { readonly kind: "signed-out"; readonly suspended: boolean }
   | { readonly kind: "superseded" };
 
 export interface SocketConfig {
@@ -53,7 +56,7 @@ export interface SocketConfig {
   renew(): Promise<void>;
 }
 
-type End = "again" | "renew" | "superseded" | "signed-out";
+type End = "again" | "renew" | "superseded" | "signed-out" | "suspended";
 
 /** Keeps one authenticated socket alive, with full-jitter backoff, until close or until the server signs the device out. */
 export class Socket {
@@ -83,8 +86,8 @@ export class Socket {
       const lived = new Stopwatch();
       const end = await this.#attempt(renew);
       if (this.#closed) return;
-      if (end === "signed-out") {
-        this.#cfg.state({ kind: end });
+      if (end === "signed-out" || end === "suspended") {
+        this.#cfg.state({ kind: "signed-out", suspended: end === "suspended" });
         return;
       }
       renew = end === "renew";
@@ -146,7 +149,7 @@ export class Socket {
       const inVain = this.#renewed !== null && this.#renewed.elapsed < RENEW_EVERY;
       return code === 0 && !inVain ? "renew" : "again";
     } catch (e) {
-      if (e instanceof SignedOutError) return "signed-out";
+      if (e instanceof SignedOutError) return e.unknown ? "signed-out" : "suspended";
       if (e instanceof StrangerError) return "renew";
       if (!(e instanceof UnreachableError || e instanceof WireError)) console.error("socket", e);
       return "again";

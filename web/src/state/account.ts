@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { body, type Rest, UnreachableError } from "../net/rest.ts";
 import { SignedOutError } from "../net/socket.ts";
-import { equal, own, randomBytes } from "../wire/bytes.ts";
+import { type Bytes, equal, own, randomBytes } from "../wire/bytes.ts";
 import { createPair } from "../wire/commit.ts";
 import { type DeviceList, nextDeviceList, openDeviceList, signDeviceList } from "../wire/devices.ts";
 import { forbidden, WireError } from "../wire/errors.ts";
@@ -14,6 +14,7 @@ import { checkKeyRing, openKeyRing, sealKeyRing, unwrapMaster, wrapMaster } from
 import { signDeviceLogin } from "../wire/login.ts";
 import { cleanNickname, foldUserName } from "../wire/names.ts";
 import { newPasswordParams, passwordSecrets } from "../wire/password.ts";
+import type { RecoveryCode } from "../wire/recovery.ts";
 import {
   ChallengeRequestSchema,
   ChallengeSchema,
@@ -21,6 +22,7 @@ import {
   type DeviceKeys,
   DeviceKeysSchema,
   DeviceListSchema,
+  ErrorCode,
   InvitationInfoSchema,
   InvitationSchema,
   type KeyRing,
@@ -90,11 +92,13 @@ export async function openInviter(rest: Rest, text: string): Promise<Inviter> {
   };
 }
 
-/** A fresh device. */
-export async function newDevice(): Promise<{
-  profile: Omit<Profile, "account" | "userName" | "accountKeys" | "identity">;
-  keys: DeviceKeys;
-}> {
+/** A fresh device, of no account yet. */
+export interface NewDevice {
+  readonly profile: Omit<Profile, "account" | "userName" | "accountKeys" | "identity">;
+  readonly keys: DeviceKeys;
+}
+
+export async function newDevice(): Promise<NewDevice> {
   const [sign, seal, storeKey] = await Promise.all([newSigningPair(), newSealPair(), newSealingKey()]);
   const device = newID();
   return {
@@ -131,6 +135,7 @@ export function deviceName(agent: string): string {
   return `${browser} · ${system}`;
 }
 
+/** What the server is told of a new password. about are names that others know. Throws weak_parameters. */
 export async function newPassword(
   base: string,
   account: ID,
@@ -162,7 +167,7 @@ export interface NewAccount {
 /** What a new session begins with. */
 export interface Opened {
   readonly profile: Profile;
-  readonly list: Signed;
+  readonly list: Signed | null; // null: the server's is taken
   readonly pinned: Inviter | null;
 }
 
@@ -245,11 +250,19 @@ export async function openAccount(rest: Rest, base: string, user: string, passwo
     PasswordParamsSchema,
     body(LoginParamsRequestSchema, create(LoginParamsRequestSchema, { user })),
   );
-  const { auth, wrap } = await passwordSecrets(password, serverHost(base), user, params);
-  const request = create(LoginRequestSchema, { user, authSecret: auth });
-  const grant = await rest.call("POST", "/api/v1/login", LoginGrantSchema, body(LoginRequestSchema, request));
+  return proved(rest, "/api/v1/login", user, await passwordSecrets(password, serverHost(base), user, params));
+}
+
+/** The same with a recovery code. */
+export async function openByRecovery(rest: Rest, base: string, user: string, code: RecoveryCode): Promise<OpenAccount> {
+  return proved(rest, "/api/v1/login/recovery", user, await code.secrets(serverHost(base)));
+}
+
+async function proved(rest: Rest, path: string, user: string, s: { auth: Bytes; wrap: Bytes }): Promise<OpenAccount> {
+  const request = create(LoginRequestSchema, { user, authSecret: s.auth });
+  const grant = await rest.call("POST", path, LoginGrantSchema, body(LoginRequestSchema, request));
   const account = idFrom(grant.account);
-  const master = await unwrapMaster(wrap, account, grant.wrappedMaster ?? create(SealedSchema));
+  const master = await unwrapMaster(s.wrap, account, grant.wrappedMaster ?? create(SealedSchema));
   const ring = await openKeyRing(master, account, grant.keyRing ?? create(SealedSchema));
   const list = await openDeviceList(signedOrEmpty(grant.deviceList));
   if (list.account !== account) throw forbidden("the server returned somebody else's devices");
@@ -266,7 +279,11 @@ export async function logIn(
   deviceName: string,
 ): Promise<Opened> {
   const user = foldUserName(userName);
-  const a = await openAccount(rest, base, user, password);
+  return addDevice(rest, await openAccount(rest, base, user, password), user, deviceName);
+}
+
+/** Adds this browser as a device of an account that was opened, and opens its session. */
+export async function addDevice(rest: Rest, a: OpenAccount, user: string, deviceName: string): Promise<Opened> {
   const device = await newDevice();
   const next = nextDeviceList(a.list, Date.now());
   next.devices.push(device.keys);
@@ -291,15 +308,14 @@ export async function logIn(
   };
 }
 
-/** Replaces the password; every other session of the account ends. */
-export async function changePassword(
+/** Replaces the password of an account that was opened; every other session of it has to log in anew by its device. */
+export async function setPassword(
   rest: Rest,
   base: string,
+  a: OpenAccount,
   user: string,
-  old: string,
   password: string,
 ): Promise<void> {
-  const a = await openAccount(rest, base, user, old);
   const setup = await newPassword(base, a.account, user, password, a.master);
   const request = create(ChangePasswordSchema, { ticket: a.grant.ticket, password: setup });
   await rest.send("PUT", "/api/v1/password", body(ChangePasswordSchema, request));
@@ -324,7 +340,7 @@ export async function renewSession(rest: Rest, base: string, p: Profile): Promis
       body(SessionRequestSchema, create(SessionRequestSchema, { login })),
     );
   } catch (e) {
-    if (e instanceof WireError && !e.retryable) throw new SignedOutError();
+    if (e instanceof WireError && !e.retryable) throw new SignedOutError(e.code === ErrorCode.UNAUTHENTICATED);
     throw e instanceof WireError ? new UnreachableError(e.message) : e;
   }
 }

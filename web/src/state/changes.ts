@@ -121,6 +121,7 @@ export class AccountSync {
         self.userName = profile.userName;
         self.nickname = profile.nickname;
         self.admin = profile.admin;
+        self.recovery = profile.recovery;
       }
       if (deviceList !== undefined) {
         const learned = await learnList(s, self, deviceList).catch(this.#cfg.report);
@@ -133,6 +134,7 @@ export class AccountSync {
           name: d.name,
           created: Number(d.createdMs),
           lastUsed: Number(d.lastUsedMs),
+          address: d.lastAddress,
           ended: d.ended,
         });
     });

@@ -179,17 +179,26 @@ export class Core {
   }
 
   /** The account's sealing key of a generation, null when this device lacks it. */
-  async accountKey(generation: number): Promise<SealPair | null> {
-    const raw = await this.rawAccountKey(generation);
-    return raw === null ? null : importSealPair(raw);
+  accountKey(generation: number): Promise<SealPair | null> {
+    return accountKey(this.profile, generation);
   }
 
-  /** Its bytes, to be used at once and not kept. */
-  async rawAccountKey(generation: number): Promise<Bytes | null> {
-    const found = this.profile.accountKeys.find((k) => k.generation === generation);
-    if (found === undefined) return null;
-    const sealed = unmarshal(SealedSchema, found.sealed);
-    return openBytes(this.profile.storeKey, sealed, ACCOUNT_KEY, utf8(this.account));
+  /** Its private half, for what is derived from it and for other devices of the account. */
+  accountKeyBytes(generation: number): Promise<Bytes | null> {
+    return privateAccountKey(this.profile, generation);
+  }
+
+  /** The seed of the identity key, null when it is not in this browser. */
+  async identitySeed(): Promise<Bytes | null> {
+    const { identity, storeKey } = this.profile;
+    if (identity === null) return null;
+    return openBytes(storeKey, unmarshal(SealedSchema, identity), IDENTITY, utf8(this.account));
+  }
+
+  /** Forgets in memory what is not stored any more. Only after close. */
+  forget(): void {
+    for (const all of [this.people, this.conversations, this.invitations, this.devices]) all.clear();
+    for (const all of [this.#deviceKeys, this.#epochKeys, this.#lists]) all.clear();
   }
 
   /** The key of an epoch, null when this device lacks it. */
@@ -235,6 +244,18 @@ async function lastArrival(db: Database): Promise<number> {
     last = Math.max(last, newest?.value.arrival ?? 0);
   }
   return last;
+}
+
+async function privateAccountKey(profile: Profile, generation: number): Promise<Bytes | null> {
+  const found = profile.accountKeys.find((k) => k.generation === generation);
+  if (found === undefined) return null;
+  return openBytes(profile.storeKey, unmarshal(SealedSchema, found.sealed), ACCOUNT_KEY, utf8(profile.account));
+}
+
+/** The account's sealing key of a generation, null when the profile lacks it. */
+export async function accountKey(profile: Profile, generation: number): Promise<SealPair | null> {
+  const key = await privateAccountKey(profile, generation);
+  return key === null ? null : importSealPair(key);
 }
 
 /** Seals an account key for this browser's store. */

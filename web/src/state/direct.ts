@@ -95,10 +95,14 @@ export class Direct {
     this.#links.close();
   }
 
-  /** Reads the own device list again, which may have changed. */
+  /** Reads device lists again, which may have changed: a link to a device that was taken out of one ends. */
   async refresh(): Promise<void> {
     const { core } = this.#cfg;
     this.#own = await core.list(core.people.get(core.account));
+    for (const link of this.#links.links) {
+      const list = await core.list(core.people.get(link.account));
+      if (list !== null && list.device(link.device) === undefined) link.close("revoked");
+    }
   }
 
   /** Servers that the greeting brought. */

@@ -5,15 +5,18 @@ import { Socket, type SocketState } from "../net/socket.ts";
 import { type ID, idBytes, idFrom, newID } from "../wire/ids.ts";
 import { VERSION } from "../wire/limits.ts";
 import { HelloSchema, PresenceState, SetPresenceSchema, TypingSchema, type Welcome } from "../wire/schema.ts";
-import { changePassword, renewSession } from "./account.ts";
+import { renewSession } from "./account.ts";
 import { AccountSync } from "./changes.ts";
 import { Contacts } from "./contacts.ts";
 import { type Changes, ClosedError, type Core } from "./core.ts";
 import { Cursors } from "./cursors.ts";
+import { DeviceLinks } from "./devicelinks.ts";
 import { Direct } from "./direct.ts";
+import { exportAll } from "./export.ts";
 import { command } from "./failures.ts";
 import { Live } from "./live.ts";
 import { Outbox } from "./outbox.ts";
+import { changePassword, deleteAccount, keepAccount, makeRecovery, revokeDevices } from "./own.ts";
 import type { Platform } from "./platform.ts";
 import { Projection } from "./projection.ts";
 import { markRead } from "./reading.ts";
@@ -21,7 +24,16 @@ import { Meta } from "./records.ts";
 import { recoverFormer } from "./reset.ts";
 import { type Ask, Sync } from "./sync.ts";
 import { OpenTimeline } from "./timeline.ts";
-import type { Invitation, LinkView, MessageView, OpenConversation, Person, Session, View } from "./types.ts";
+import type {
+  DeviceLink,
+  Invitation,
+  LinkView,
+  MessageView,
+  OpenConversation,
+  Person,
+  Session,
+  View,
+} from "./types.ts";
 import { absent, personView } from "./views.ts";
 import { discard, retry, writeText } from "./write.ts";
 
@@ -39,6 +51,8 @@ export interface EngineConfig {
   readonly version: string;
   /** Removes everything from this browser. */
   forget(): Promise<void>;
+  /** Seals everything in this browser away: it was signed out from elsewhere. */
+  lock(): Promise<void>;
 }
 
 /** The session of the one tab that owns socket, links, counter and outbox. */
@@ -50,6 +64,7 @@ export class Engine implements Session {
   readonly #sync: Sync;
   readonly #changes: AccountSync;
   readonly #contacts: Contacts;
+  readonly #links: DeviceLinks;
   readonly #outbox: Outbox;
   readonly #live: Live;
   readonly #projection: Projection;
@@ -84,7 +99,9 @@ export class Engine implements Session {
       online: () => platform.online(),
       linkTo: (account) => this.#linkTo(account),
       hideAddress: () => this.#hideAddress,
+      asking: () => this.#links.asking,
     });
+    this.#links = new DeviceLinks(cfg, () => this.#projection.changed());
     const report = (e: unknown): void => console.warn("sync", e);
     this.#sync = new Sync({ core, ask, cursors: this.#cursors, report, restored: () => this.#restored() });
     this.#changes = new AccountSync({ core, ask, sync: this.#sync, report });
@@ -219,6 +236,8 @@ export class Engine implements Session {
         return this.#keepLinks();
       case "typing":
         return this.#live.typing(kind.value);
+      case "deviceAsks":
+        return this.#links.asks(kind.value);
       case "signalFrom":
         return this.#direct?.signal(kind.value);
       default: // a newer server's frame: nothing that this version would miss
@@ -238,6 +257,16 @@ export class Engine implements Session {
       this.#sync.retry().catch((e: unknown) => console.warn("sync", e));
     } else this.#live.lost();
     this.#projection.socket = s;
+    if (s.kind === "signed-out" && !s.suspended) this.#signedOut().catch((e: unknown) => console.error("lock", e));
+  }
+
+  /** Nothing stays readable in a browser that was signed out from elsewhere. Nobody else can sign out who has the identity key. */
+  async #signedOut(): Promise<void> {
+    if (this.#core.profile.identity !== null) return;
+    await this.stop();
+    await this.#cfg.lock();
+    this.#core.forget();
+    this.#projection.blank();
   }
 
   #networkChanged(): void {
@@ -424,8 +453,47 @@ export class Engine implements Session {
   }
 
   changePassword(old: string, password: string): Promise<void> {
-    const { userName } = this.view().me;
-    return command(() => changePassword(this.#cfg.rest, this.#cfg.base, userName, old, password));
+    return command(() => changePassword(this.#cfg, old, password));
+  }
+
+  keep(userName: string, password: string): Promise<void> {
+    return command(() => keepAccount(this.#cfg, userName, password));
+  }
+
+  makeRecovery(password: string): Promise<string> {
+    return command(() => makeRecovery(this.#cfg, password));
+  }
+
+  revokeDevice(device: string, password: string): Promise<void> {
+    return command(() => revokeDevices(this.#cfg, (one) => one === device, password));
+  }
+
+  revokeOthers(password: string): Promise<void> {
+    return command(() => revokeDevices(this.#cfg, () => true, password));
+  }
+
+  linkDevice(): Promise<DeviceLink> {
+    return command(() => this.#links.show());
+  }
+
+  admitDevice(code: string, password: string): Promise<void> {
+    return command(() => this.#links.admit(code, password));
+  }
+
+  async refuseDevice(code: string): Promise<void> {
+    this.#links.refuse(code);
+  }
+
+  deleteAccount(password: string): Promise<void> {
+    return command(async () => {
+      await deleteAccount(this.#cfg, password);
+      await this.stop();
+      await this.#cfg.forget();
+    });
+  }
+
+  exportAll(): Promise<Blob> {
+    return command(() => exportAll(this.#core, this.#cfg.base));
   }
 
   signOut(): Promise<void> {

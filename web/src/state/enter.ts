@@ -1,8 +1,9 @@
 import { equal, own } from "../wire/bytes.ts";
 import { openDeviceList } from "../wire/devices.ts";
 import type { Opened } from "./account.ts";
-import { Core } from "./core.ts";
+import { accountKey, Core } from "./core.ts";
 import { Batch, type Database } from "./db.ts";
+import { forgetLocked, unlock } from "./lock.ts";
 import { learnList } from "./people.ts";
 import { END, Meta, type Profile, type StoredMessage, type StoreName } from "./records.ts";
 import type { Step } from "./step.ts";
@@ -26,7 +27,7 @@ const STORES: readonly StoreName[] = [
  * before stays; of the same one the history stays, and what its old device had not sent yet waits for "try again".
  */
 export async function moveIn(db: Database, opened: Opened): Promise<void> {
-  const stays = await isSame(db, opened);
+  const stays = (await isSame(db, opened)) || (await isUnlocked(db, opened));
   if (!stays) {
     const batch = new Batch();
     for (const store of STORES) batch.clear(store);
@@ -35,9 +36,10 @@ export async function moveIn(db: Database, opened: Opened): Promise<void> {
   const core = await Core.load(db, opened.profile);
   await core.step(async (s) => {
     s.batch.set(Meta.profile, opened.profile);
+    await forgetLocked(db, s.batch);
     if (stays) leaveDevice(s);
     const self = s.person(core.account);
-    await learnList(s, self, opened.list);
+    if (opened.list !== null) await learnList(s, self, opened.list);
     self.userName = opened.profile.userName;
     s.savePerson(self);
     if (opened.pinned === null) return;
@@ -51,10 +53,17 @@ export async function moveIn(db: Database, opened: Opened): Promise<void> {
 
 async function isSame(db: Database, opened: Opened): Promise<boolean> {
   const before = (await db.get("meta", Meta.profile)) as Profile | undefined;
-  if (before?.account !== opened.profile.account) return false;
+  if (before?.account !== opened.profile.account || opened.list === null) return false;
   const { list } = await openDeviceList(opened.list);
   const self = await db.get("people", opened.profile.account);
   return self?.identityKey != null && equal(self.identityKey, list.identityKey);
+}
+
+/** Puts back what was sealed away of the same account. */
+async function isUnlocked(db: Database, { profile, list }: Opened): Promise<boolean> {
+  if (list === null || (await db.get("meta", Meta.profile)) !== undefined) return false;
+  const { identityKey } = (await openDeviceList(list)).list;
+  return unlock(db, profile.account, identityKey, (generation) => accountKey(profile, generation));
 }
 
 /** The keys that the old device sealed for itself do not open any more: the logs bring their grants again. */

@@ -29,6 +29,7 @@ export function failureOf(e: WireError): string {
 /** Says in the words of the interface what went wrong. */
 export function commandError(e: unknown): CommandError {
   if (e instanceof CommandError) return e;
+  if (e instanceof DOMException && e.name === "AbortError") return new CommandError("internal", "it was called off");
   if (e instanceof WireError) return new CommandError(codes[e.code] ?? "internal", e.message, e.retryAfter);
   if (e instanceof OfflineError || e instanceof NotReadyError) return new CommandError("offline", e.message);
   if (e instanceof UnreachableError) return new CommandError("unreachable", e.message);

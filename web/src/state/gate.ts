@@ -1,14 +1,32 @@
 import { deleteDB } from "idb";
 import { Rest } from "../net/rest.ts";
 import { hasCode } from "../wire/errors.ts";
+import { serverHost } from "../wire/host.ts";
 import { pairID } from "../wire/ids.ts";
+import { foldUserName } from "../wire/names.ts";
+import { parseRecoveryCode } from "../wire/recovery.ts";
 import { ErrorCode, ServerInfoSchema } from "../wire/schema.ts";
-import { deviceName, type Inviter, logIn, type NewAccount, type Opened, openInviter, register } from "./account.ts";
+import { checkPassword } from "../wire/strength.ts";
+import {
+  addDevice,
+  deviceName,
+  type Inviter,
+  logIn,
+  type NewAccount,
+  type OpenAccount,
+  type Opened,
+  openByRecovery,
+  openInviter,
+  register,
+  setPassword,
+} from "./account.ts";
 import { Core } from "./core.ts";
-import { type Database, type Lost, openDatabase } from "./db.ts";
+import { Batch, type Database, type Lost, openDatabase } from "./db.ts";
 import { Engine } from "./engine.ts";
 import { moveIn } from "./enter.ts";
 import { command, commandError } from "./failures.ts";
+import { joinByLink, readDeviceLink } from "./joindevice.ts";
+import { forgetLocked, lock, lockedAccount } from "./lock.ts";
 import { browserPlatform, type Platform } from "./platform.ts";
 import { type Intent, Meta, type Profile } from "./records.ts";
 import { reset } from "./reset.ts";
@@ -80,13 +98,15 @@ export class BrowserGate implements Gate {
     const db = await this.#database();
     const profile = (await db.get("meta", Meta.profile)) as Profile | undefined;
     if (profile === undefined) throw new CommandError("signed-out");
+    const core = await Core.load(db, profile);
     return Engine.start({
-      core: await Core.load(db, profile),
+      core,
       platform: this.#platform,
       rest: this.#rest,
       base: this.#base,
       version: this.#version,
       forget: () => this.#forget(),
+      lock: () => lock(db, core),
     });
   }
 
@@ -160,5 +180,51 @@ export class BrowserGate implements Gate {
     } catch (e) {
       throw hasCode(e, ErrorCode.UNAUTHENTICATED) ? new CommandError("wrong-password") : commandError(e);
     }
+  }
+
+  async recover(userName: string, code: string, password: string): Promise<Session> {
+    return command(async () => {
+      const user = foldUserName(userName);
+      checkPassword(password, [user, serverHost(this.#base)]);
+      const opened = await this.#byRecovery(user, code);
+      const session = await addDevice(this.#rest, opened, user, deviceName(this.#platform.agent));
+      try {
+        await setPassword(this.#rest, this.#base, await this.#byRecovery(user, code), user, password);
+      } catch (e) {
+        await this.#rest.send("DELETE", "/api/v1/session").catch(() => undefined); // whoever tries again is a new device
+        throw e;
+      }
+      return this.#start(session);
+    });
+  }
+
+  async #byRecovery(user: string, code: string): Promise<OpenAccount> {
+    try {
+      return await openByRecovery(this.#rest, this.#base, user, await parseRecoveryCode(code));
+    } catch (e) {
+      const wrong = hasCode(e, ErrorCode.UNAUTHENTICATED) || hasCode(e, ErrorCode.MALFORMED);
+      throw wrong ? new CommandError("wrong-code", e instanceof Error ? e.message : "") : e;
+    }
+  }
+
+  joinByLink(link: string, signal: AbortSignal): Promise<Session> {
+    return command(async () => {
+      const secret = readDeviceLink(this.#base, link);
+      const name = deviceName(this.#platform.agent);
+      return this.#start(await joinByLink(this.#rest, this.#base, secret, name, signal));
+    });
+  }
+
+  locked(): Promise<boolean> {
+    return command(async () => (await lockedAccount(await this.#database())) !== null);
+  }
+
+  removeLocked(): Promise<void> {
+    return command(async () => {
+      const db = await this.#database();
+      const batch = new Batch();
+      await forgetLocked(db, batch);
+      await batch.commit(db);
+    });
   }
 }

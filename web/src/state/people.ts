@@ -83,10 +83,16 @@ export async function applyContact(s: Step, from: Contact): Promise<unknown> {
   if (from.profile === undefined) return null;
   const account = idFrom(from.profile.account);
   const p = s.person(account);
-  p.userName = from.profile.userName;
-  p.nickname = from.profile.nickname;
+  p.deleted = Number(from.profile.deletedMs);
   p.relation = relations[from.state] ?? "none";
   p.note = from.note;
+  if (p.deleted > 0) {
+    p.userName = ""; // it is free again; the nickname stays, and so does what was written
+    s.savePerson(p);
+    return null;
+  }
+  p.userName = from.profile.userName;
+  p.nickname = from.profile.nickname;
   p.since = Number(from.sinceMs);
   p.conversation = p.relation === "accepted" ? await pairID(s.core.account, account) : "";
   let wrong: unknown = null;

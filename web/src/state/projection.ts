@@ -1,8 +1,9 @@
 import type { SocketState } from "../net/socket.ts";
+import { keyPlace } from "./authority.ts";
 import type { Changes, Core } from "./core.ts";
 import type { Live } from "./live.ts";
 import type { OpenTimeline } from "./timeline.ts";
-import type { Connection, ConversationRow, LinkView, Person, View } from "./types.ts";
+import type { AskingDevice, Connection, ConversationRow, LinkView, Person, View } from "./types.ts";
 import { absent, conversationRow, personView, type RowFacts, rowFacts } from "./views.ts";
 
 export interface ProjectionConfig {
@@ -15,6 +16,8 @@ export interface ProjectionConfig {
   /** The best link to a person. */
   linkTo(account: string): LinkView;
   hideAddress(): boolean;
+  /** New devices that ask to be let in. */
+  asking(): readonly AskingDevice[];
 }
 
 const none: RowFacts = { unread: 0, preview: null, waiting: 0 };
@@ -72,6 +75,13 @@ export class Projection {
     return () => this.#listeners.delete(changed);
   }
 
+  /** Shows nothing of the account any more. */
+  blank(): void {
+    for (const t of [...this.#timelines]) t.close();
+    this.#facts.clear();
+    this.changed();
+  }
+
   /** Something that is shown changed in memory. */
   changed(): void {
     this.#view = null;
@@ -118,7 +128,7 @@ export class Projection {
   }
 
   #build(): View {
-    const { core, live, base, hideAddress } = this.#cfg;
+    const { core, live, base, hideAddress, asking } = this.#cfg;
     const people: Record<string, Person> = {};
     for (const p of core.people.values()) people[p.account] = personView(core, p, live.presence(p.account) ?? absent);
     const self = core.people.get(core.account);
@@ -130,6 +140,8 @@ export class Projection {
         userName: self?.userName || core.profile.userName,
         admin: self?.admin ?? false,
         host: new URL(base).host,
+        keys: keyPlace(core),
+        recovery: self?.recovery ?? false,
       },
       connection: this.#connection(),
       people,
@@ -143,13 +155,15 @@ export class Projection {
       })),
       devices: [...core.devices.values()]
         .filter((d) => !d.ended)
-        .map(({ device, name, created, lastUsed }) => ({
+        .map(({ device, name, created, lastUsed, address = "" }) => ({
           id: device,
           name,
           created,
           lastUsed,
+          address,
           current: device === core.device,
         })),
+      asking: asking(),
       inviteDismissed: false,
       hideAddress: hideAddress(),
     };

@@ -39,6 +39,8 @@ export interface StoredPerson {
   userName: string;
   nickname: string;
   admin: boolean; // of the server; known of oneself only
+  recovery?: boolean; // there is a recovery code; known of oneself only
+  deleted?: number; // when the account was deleted; absent or 0: it is not
   relation: "none" | "asked" | "asking" | "accepted";
   note: string;
   since: number;
@@ -119,6 +121,7 @@ export interface StoredDevice {
   readonly name: string;
   readonly created: number;
   readonly lastUsed: number;
+  readonly address?: string; // from which it was last used; not in what older versions stored
   readonly ended: boolean;
 }
 
@@ -166,7 +169,12 @@ export type StoreName =
   | "messages";
 
 /** The account's own keys in the store meta. */
-export const Meta = { profile: "profile", accountVersion: "account_version", hideAddress: "hide_address" } as const;
+export const Meta = {
+  profile: "profile",
+  accountVersion: "account_version",
+  hideAddress: "hide_address",
+  locked: "locked",
+} as const;
 
 /** Places behind every number that a conversation can have. */
 export const UNNUMBERED = 2 ** 40;

@@ -95,11 +95,11 @@ export async function recoverFormer(core: Core, rest: Rest, base: string, ask: A
   const { keys } = await openKeyRing(master, core.account, former.keyRing ?? create(SealedSchema));
   const newest = core.profile.accountKeys.at(-1)?.generation ?? 0;
   for (const { generation } of core.profile.accountKeys.slice(0, -1)) {
-    const privateKey = await core.rawAccountKey(generation); // of a reset before that one, recovered before
+    const privateKey = await core.accountKeyBytes(generation); // of a reset before that one, recovered before
     if (privateKey !== null && !keys.some((k) => k.generation === generation))
       keys.push(create(FormerSettingSchema, { keys: [{ generation, privateKey }] }).keys[0] as AccountKey);
   }
-  const privateKey = await core.rawAccountKey(newest);
+  const privateKey = await core.accountKeyBytes(newest);
   if (privateKey === null) throw forbidden("this browser has no account key");
   const setting = create(FormerSettingSchema, { keys });
   const value = await sealSetting(
@@ -118,7 +118,7 @@ export async function recoverFormer(core: Core, rest: Rest, base: string, ask: A
 export async function takeFormer(core: Core, settings: readonly Setting[]): Promise<boolean> {
   const setting = settings.find((s) => s.key === SETTING_FORMER);
   if (setting === undefined || setting.value.length === 0) return false;
-  const find = (generation: number): Promise<Uint8Array | null> => core.rawAccountKey(generation);
+  const find = (generation: number): Promise<Uint8Array | null> => core.accountKeyBytes(generation);
   const former = await openSetting(find, core.account, SETTING_FORMER, FormerSettingSchema, setting.value);
   return addFormer(core, former.keys);
 }

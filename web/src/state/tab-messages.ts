@@ -3,7 +3,7 @@ import type { FailureCode, Timeline, View } from "./types.ts";
 // What tabs of one browser say to each other.
 
 /** Counts up when messages change their meaning: a tab with older code makes room for one with newer code. */
-export const TABS_VERSION = 1;
+export const TABS_VERSION = 2;
 
 /** Commands that a tab may have carried out by the owner. */
 export const commands = [
@@ -21,6 +21,15 @@ export const commands = [
   "join",
   "setName",
   "changePassword",
+  "keep",
+  "makeRecovery",
+  "revokeDevice",
+  "revokeOthers",
+  "linkDevice",
+  "admitDevice",
+  "refuseDevice",
+  "deleteAccount",
+  "exportAll",
   "signOut",
   "tryDirect",
   "hideAddress",
@@ -42,9 +51,13 @@ const repeatable: ReadonlySet<Command> = new Set([
   "setName",
   "tryDirect",
   "hideAddress",
+  "exportAll",
 ]);
 
 export const isRepeatable = (c: Command): boolean => repeatable.has(c);
+
+/** Whether nothing of the account is left in this browser after a command. */
+export const isEnd = (c: Command): boolean => c === "signOut" || c === "deleteAccount";
 
 /** What is told without an answer; one that is lost is no loss. */
 export type Hint = "typing" | "setDraft" | "retryNow" | "active";

@@ -4,9 +4,10 @@ import { command as asCommand } from "./failures.ts";
 import type { Platform, TabChannel } from "./platform.ts";
 import type { Intent } from "./records.ts";
 import { TabConversation } from "./tab-conversation.ts";
-import { type Command, type Hint, isRepeatable, TABS_VERSION, type TabMessage } from "./tab-messages.ts";
+import { type Command, type Hint, isEnd, isRepeatable, TABS_VERSION, type TabMessage } from "./tab-messages.ts";
 import {
   CommandError,
+  type DeviceLink,
   type Invitation,
   type MessageView,
   type OpenConversation,
@@ -14,6 +15,7 @@ import {
   type Session,
   type View,
 } from "./types.ts";
+import { signedOut } from "./views.ts";
 import { checkText } from "./write.ts";
 
 // One tab owns the socket, the counter and the outbox: the one that holds the Web Lock. The others show what it
@@ -147,7 +149,7 @@ export class TabSession implements Session {
   #failed(e: unknown): void {
     this.#competing = null;
     if (this.#began !== null) this.#began.reject(e);
-    else if (e instanceof CommandError && e.code === "signed-out") this.#end();
+    else if (e instanceof CommandError && e.code === "signed-out") this.#emptied();
     else {
       console.error("session", e);
       this.stepAside();
@@ -355,7 +357,7 @@ export class TabSession implements Session {
 
   async #carryOut(owner: Owner, command: Command, args: readonly unknown[]): Promise<unknown> {
     const value = await (owner[command] as (...args: readonly unknown[]) => Promise<unknown>)(...args);
-    if (command === "signOut") {
+    if (isEnd(command)) {
       this.#post({ kind: "ended" });
       this.#end();
     }
@@ -366,12 +368,17 @@ export class TabSession implements Session {
   #end(): void {
     this.#mode = "ended";
     this.#giveUp();
+    this.#emptied();
+  }
+
+  /** Nothing is stored here any more. While the session is open, a tab that logs in is followed. */
+  #emptied(): void {
     for (const p of this.#pending.values()) {
-      if (p.command === "signOut") p.resolve(undefined);
+      if (isEnd(p.command)) p.resolve(undefined);
       else p.reject(new CommandError("signed-out"));
     }
     this.#pending.clear();
-    if (this.#view !== null) this.#show({ ...this.#view, connection: { kind: "signed-out" } });
+    if (this.#view !== null) this.#show(signedOut(this.#view));
   }
 
   async #call(command: Command, ...args: readonly unknown[]): Promise<unknown> {
@@ -485,6 +492,33 @@ export class TabSession implements Session {
   }
   async changePassword(old: string, password: string): Promise<void> {
     await this.#call("changePassword", old, password);
+  }
+  async keep(userName: string, password: string): Promise<void> {
+    await this.#call("keep", userName, password);
+  }
+  async makeRecovery(password: string): Promise<string> {
+    return (await this.#call("makeRecovery", password)) as string;
+  }
+  async revokeDevice(device: string, password: string): Promise<void> {
+    await this.#call("revokeDevice", device, password);
+  }
+  async revokeOthers(password: string): Promise<void> {
+    await this.#call("revokeOthers", password);
+  }
+  async linkDevice(): Promise<DeviceLink> {
+    return (await this.#call("linkDevice")) as DeviceLink;
+  }
+  async admitDevice(code: string, password: string): Promise<void> {
+    await this.#call("admitDevice", code, password);
+  }
+  async refuseDevice(code: string): Promise<void> {
+    await this.#call("refuseDevice", code);
+  }
+  async deleteAccount(password: string): Promise<void> {
+    await this.#call("deleteAccount", password);
+  }
+  async exportAll(): Promise<Blob> {
+    return (await this.#call("exportAll")) as Blob;
   }
   async signOut(): Promise<void> {
     await this.#call("signOut");

@@ -33,6 +33,7 @@ export interface Person {
   readonly presence: PresenceKind;
   readonly lastSeen: number; // 0: unknown
   readonly devices: number; // connected ones
+  readonly deleted?: boolean; // the account is gone
 }
 
 export interface Me {
@@ -42,6 +43,9 @@ export interface Me {
   readonly userName: string; // "" until the account is kept
   readonly admin: boolean;
   readonly host: string;
+  /** What changes the account: its password, this browser alone (no password yet), or another device of such an account. */
+  readonly keys: "password" | "here" | "elsewhere";
+  readonly recovery: boolean; // there is a recovery code
 }
 
 /** The best link to a person's devices. */
@@ -106,7 +110,22 @@ export interface DeviceView {
   readonly name: string;
   readonly created: number;
   readonly lastUsed: number;
+  readonly address: string; // IP address of that, "" when it is not known
   readonly current: boolean;
+}
+
+/** A link that lets one new device in. */
+export interface DeviceLink {
+  readonly code: string;
+  readonly link: string;
+  readonly expires: number;
+}
+
+/** A new device that asks to be let in. */
+export interface AskingDevice {
+  readonly code: string; // of the link that it used
+  readonly name: string;
+  readonly expires: number;
 }
 
 /** `offline`: no network; `unreachable`: the server does not answer, open links still work. */
@@ -115,7 +134,7 @@ export type Connection =
   | { readonly kind: "connecting" }
   | { readonly kind: "offline" }
   | { readonly kind: "unreachable"; readonly nextTry: number } // time of the next attempt
-  | { readonly kind: "signed-out" } // the server ended this device's session
+  | { readonly kind: "signed-out"; readonly suspended?: boolean } // the server ended this device's session
   | { readonly kind: "superseded" }; // the same device is connected elsewhere
 
 /** Everything but the messages. A new object whenever something in it changed. */
@@ -126,6 +145,7 @@ export interface View {
   readonly conversations: readonly ConversationRow[]; // newest first
   readonly invitations: readonly Invitation[];
   readonly devices: readonly DeviceView[];
+  readonly asking: readonly AskingDevice[]; // by links that this browser shows
   readonly inviteDismissed: boolean;
   readonly hideAddress?: boolean; // links of this browser go through TURN alone
 }
@@ -157,6 +177,12 @@ export type FailureCode =
   | "identity-changed"
   | "too-long"
   | "signed-out"
+  | "not-here" // another device has the keys that it takes
+  | "other-server"
+  | "cut-off" // not a whole link
+  | "last-admin"
+  | "too-many"
+  | "wrong-code" // user name or recovery code
   | "untrusted" // the server answered something that does not verify
   | "internal";
 
@@ -191,6 +217,24 @@ export interface Session {
 
   setName(nickname: string): Promise<void>;
   changePassword(old: string, password: string): Promise<void>;
+  /** Gives an account that has only a name a user name and a password. */
+  keep(userName: string, password: string): Promise<void>;
+  /** Makes a recovery code in the place of the one before; resolves to its text, which is nowhere else. */
+  makeRecovery(password: string): Promise<string>;
+  /** Takes a device out of the account, at once; password is "" for an account without. */
+  revokeDevice(device: string, password: string): Promise<void>;
+  /** Takes out all devices but this one. */
+  revokeOthers(password: string): Promise<void>;
+  /** Makes a link by which one new device may ask to be let in: View.asking. */
+  linkDevice(): Promise<DeviceLink>;
+  /** Lets in who asks by a link. */
+  admitDevice(code: string, password: string): Promise<void>;
+  /** Takes a link back. */
+  refuseDevice(code: string): Promise<void>;
+  /** Deletes the account at the server, and everything in this browser. */
+  deleteAccount(password: string): Promise<void>;
+  /** Everything that this device may read, as one JSON file. */
+  exportAll(): Promise<Blob>;
   /** Ends this device's session and removes everything from this browser. */
   signOut(): Promise<void>;
 
@@ -247,4 +291,12 @@ export interface Gate {
   logIn(userName: string, password: string): Promise<Session>;
   /** Starts again with an administrator's code, a new identity and a new password. Rejects with wrong-password for a wrong code. */
   reset(code: string, userName: string, password: string): Promise<Session>;
+  /** Logs in with a recovery code and sets a new password. Rejects with wrong-code. */
+  recover(userName: string, code: string, password: string): Promise<Session>;
+  /** Asks an older device to let this browser in, and waits until it did, expired, or signal ended it. */
+  joinByLink(link: string, signal: AbortSignal): Promise<Session>;
+  /** Whether this browser has something sealed away of an account that was signed out from elsewhere. */
+  locked(): Promise<boolean>;
+  /** Removes that for good. */
+  removeLocked(): Promise<void>;
 }

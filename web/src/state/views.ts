@@ -4,7 +4,16 @@ import { ownIdentity } from "./identity.ts";
 import { isUnread } from "./reading.ts";
 import { COUNTS_BELOW } from "./receive.ts";
 import { END, type StoredConversation, type StoredMessage, type StoredPerson } from "./records.ts";
-import type { ConversationRow, LinkView, MessageState, MessageView, PathKind, Person, PresenceKind } from "./types.ts";
+import type {
+  ConversationRow,
+  LinkView,
+  MessageState,
+  MessageView,
+  PathKind,
+  Person,
+  PresenceKind,
+  View,
+} from "./types.ts";
 
 /** What is known of somebody's presence now. */
 export interface Presence {
@@ -150,6 +159,12 @@ function otherOf(core: Core, row: StoredConversation): StoredPerson | null {
   return null;
 }
 
+/** What is seen of an account of which nothing is here any more. */
+export function signedOut(v: View): View {
+  const nothing = { people: {}, conversations: [], invitations: [], devices: [], asking: [] };
+  return { ...v, ...nothing, connection: { kind: "signed-out" } };
+}
+
 export function personView(core: Core, p: StoredPerson, presence: Presence): Person {
   const row = core.conversations.get(p.conversation);
   return {
@@ -165,5 +180,6 @@ export function personView(core: Core, p: StoredPerson, presence: Presence): Per
     presence: presence.kind,
     lastSeen: presence.lastSeen,
     devices: presence.devices.length,
+    deleted: (p.deleted ?? 0) > 0,
   };
 }

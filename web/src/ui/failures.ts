@@ -16,6 +16,12 @@ const sentences: Readonly<Record<FailureCode, () => string>> = {
   "identity-changed": m.fail_identity_changed,
   "too-long": m.fail_too_long,
   "signed-out": m.fail_signed_out,
+  "not-here": m.fail_not_here,
+  "other-server": m.fail_other_server,
+  "cut-off": m.join_device_cut,
+  "last-admin": m.fail_last_admin,
+  "too-many": m.fail_too_many,
+  "wrong-code": m.fail_wrong_code,
   untrusted: m.fail_untrusted,
   internal: m.fail_internal,
 };
@@ -29,6 +35,9 @@ export function failureCode(error: unknown): FailureCode {
 export function failureText(error: unknown): string {
   if (error instanceof CommandError && error.code === "rate-limited" && error.retryAfter > 0) {
     return m.fail_rate_limited_for({ seconds: Math.ceil(error.retryAfter / 1000) });
+  }
+  if (error instanceof CommandError && error.code === "other-server" && error.message !== error.code) {
+    return m.fail_other_server_named({ host: error.message });
   }
   return sentences[failureCode(error)]();
 }

@@ -80,3 +80,9 @@ function formatter(locale: string, options: Intl.DateTimeFormatOptions): Intl.Da
   }
   return made;
 }
+
+/** What is left of a time in ms, as minutes and seconds: 9:05. */
+export function countdown(left: number): string {
+  const all = Math.max(0, Math.ceil(left / 1000));
+  return `${Math.floor(all / 60)}:${String(all % 60).padStart(2, "0")}`;
+}

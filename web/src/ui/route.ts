@@ -1,7 +1,16 @@
 // The addresses of the app. The secret of an invitation or of the first start never leaves the fragment.
 
 /** The parts of the settings that have an address. */
-export const settingsParts = ["you", "devices", "notifications", "privacy", "appearance", "language", "about"] as const;
+export const settingsParts = [
+  "you",
+  "account",
+  "devices",
+  "notifications",
+  "privacy",
+  "appearance",
+  "language",
+  "about",
+] as const;
 
 export type SettingsPart = (typeof settingsParts)[number];
 
@@ -14,6 +23,9 @@ export type Route =
   | { readonly page: "setup"; readonly secret: string }
   | { readonly page: "login" }
   | { readonly page: "register" }
+  | { readonly page: "recover" }
+  | { readonly page: "keep" }
+  | { readonly page: "device"; readonly code: string; readonly secret: string } // "" without a link
   | { readonly page: "unknown" };
 
 /** Reads path and fragment ("" or beginning with #). */
@@ -23,11 +35,13 @@ export function parseRoute(path: string, fragment: string): Route {
   if (rest.length > 0) return { page: "unknown" };
   if (first === "c" && second !== "") return { page: "conversation", id: second };
   if (first === "i" && second !== "") return { page: "invite", code: second, secret };
+  if (first === "d") return { page: "device", code: second, secret };
   if (first === "settings") return settingsRoute(second);
   if (second !== "") return { page: "unknown" };
   if (first === "") return { page: "chats" };
   if (first === "setup") return { page: "setup", secret };
-  if (first === "people" || first === "login" || first === "register") return { page: first };
+  if (first === "people" || first === "login" || first === "register" || first === "recover" || first === "keep")
+    return { page: first };
   return { page: "unknown" };
 }
 

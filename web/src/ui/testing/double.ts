@@ -3,6 +3,7 @@ import {
   CommandError,
   type Connection,
   type ConversationRow,
+  type DeviceLink,
   type Gate,
   type Invitation,
   type MessageView,
@@ -20,6 +21,7 @@ export interface DoubleOptions {
   readonly empty: boolean;
   readonly nameOnly: boolean;
   readonly many: number; // messages in the first conversation, beside the sample
+  readonly locked: boolean; // an account that was signed out lies sealed here
   readonly insecure: boolean; // reached over plain HTTP
   readonly away: boolean; // the server does not answer
   readonly connection: Connection;
@@ -49,6 +51,8 @@ export class DoubleSession implements Session {
         userName: options.nameOnly ? "" : "yara",
         admin: !options.nameOnly,
         host: "talk.example",
+        keys: options.nameOnly ? "here" : "password",
+        recovery: false,
       },
       connection: options.connection,
       people: Object.fromEntries(people.map((one) => [one.id, one])),
@@ -57,9 +61,17 @@ export class DoubleSession implements Session {
         ? []
         : [{ code: "old", link: "", usesLeft: 3, expires: now + 86_400_000, revoked: false }],
       devices: [
-        { id: "d2", name: "Chrome on Android", created: now - 9e8, lastUsed: now - 5e6, current: false },
-        { id: "d1", name: "Firefox on Linux", created: now - 4e9, lastUsed: now, current: true },
+        {
+          id: "d2",
+          name: "Chrome on Android",
+          created: now - 9e8,
+          lastUsed: now - 5e6,
+          address: "203.0.113.9",
+          current: false,
+        },
+        { id: "d1", name: "Firefox on Linux", created: now - 4e9, lastUsed: now, address: "192.0.2.44", current: true },
       ],
+      asking: [],
       inviteDismissed: false,
       hideAddress: false,
     };
@@ -224,6 +236,53 @@ export class DoubleSession implements Session {
     if (old === "wrong") throw new CommandError("wrong-password");
   }
 
+  async keep(userName: string): Promise<void> {
+    if (userName === "taken") throw new CommandError("name-taken");
+    this.set({ me: { ...this.#view.me, userName, keys: "password" } });
+  }
+
+  async makeRecovery(password: string): Promise<string> {
+    if (password === "wrong") throw new CommandError("wrong-password");
+    this.set({ me: { ...this.#view.me, recovery: true } });
+    return "mzxw-6ytb-oi4d-qmjr-gi2d-kmrt-g5aq";
+  }
+
+  async revokeDevice(device: string, password: string): Promise<void> {
+    if (password === "wrong") throw new CommandError("wrong-password");
+    this.set({ devices: this.#view.devices.filter((one) => one.id !== device) });
+  }
+
+  async revokeOthers(): Promise<void> {
+    this.set({ devices: this.#view.devices.filter((one) => one.current) });
+  }
+
+  async linkDevice(): Promise<DeviceLink> {
+    const code = "k7wq2m4ahs3xnp5d";
+    const expires = Date.now() + 600_000;
+    return {
+      code,
+      link: `https://talk.example/d/${code}#mzxw6ytboi4dqmjrgi2dkmrtg4.aglwcyrtmqydcmbqgaydambqgm`,
+      expires,
+    };
+  }
+
+  async admitDevice(code: string, password: string): Promise<void> {
+    if (password === "wrong") throw new CommandError("wrong-password");
+    await this.refuseDevice(code);
+  }
+
+  async refuseDevice(code: string): Promise<void> {
+    this.set({ asking: this.#view.asking.filter((one) => one.code !== code) });
+  }
+
+  async deleteAccount(password: string): Promise<void> {
+    if (password === "wrong") throw new CommandError("wrong-password");
+  }
+
+  async exportAll(): Promise<Blob> {
+    return new Blob(["{}"], { type: "application/json" });
+  }
+
   async signOut(): Promise<void> {}
 
   retryNow(): void {
@@ -309,4 +368,20 @@ export class DoubleGate implements Gate {
     if (code === "wrong") throw new CommandError("wrong-password");
     return this.session;
   }
+
+  async recover(_userName: string, code: string): Promise<Session> {
+    if (code === "wrong") throw new CommandError("wrong-code");
+    return this.session;
+  }
+
+  joinByLink(link: string, signal: AbortSignal): Promise<Session> {
+    if (link.includes("used")) return Promise.reject(new CommandError("used-up"));
+    return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  }
+
+  async locked(): Promise<boolean> {
+    return this.#options.locked;
+  }
+
+  async removeLocked(): Promise<void> {}
 }

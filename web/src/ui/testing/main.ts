@@ -12,6 +12,7 @@ const connections: Readonly<Record<string, () => Connection>> = {
   offline: () => ({ kind: "offline" }),
   unreachable: () => ({ kind: "unreachable", nextTry: Date.now() + 8_000 }),
   "signed-out": () => ({ kind: "signed-out" }),
+  suspended: () => ({ kind: "signed-out", suspended: true }),
   superseded: () => ({ kind: "superseded" }),
 };
 const gate = new DoubleGate({
@@ -20,10 +21,13 @@ const gate = new DoubleGate({
   empty: query.has("empty"),
   nameOnly: query.has("nameonly"),
   many: Number(query.get("many") ?? 0),
+  locked: query.has("locked"),
   insecure: query.has("insecure"),
   away: query.has("noserver"),
   connection: connections[query.get("connection") ?? ""]?.() ?? { kind: "connected" },
 });
+const deleted = query.get("deleted");
+if (deleted !== null) gate.session.setPerson(deleted, { deleted: true });
 const target = document.getElementById("app");
 if (target === null) throw new Error("index.html has no #app");
 mount(App, { target, props: { gate } });
