@@ -42,8 +42,8 @@ export interface DirectConfig {
   readonly base: string;
   readonly ask: Ask;
   peerConnection(c: RTCConfiguration): RTCPeerConnection;
-  /** Whether this person's address is hidden from others. */
-  hideAddress(): boolean;
+  /** Whether this person's addresses are hidden from an account. */
+  hidesFrom(account: string): boolean;
   /** The server's clock, as far as it is known. */
   serverTime(): number;
   connected(): boolean;
@@ -78,7 +78,7 @@ export class Direct {
       signals: { send: (account, device, signal) => this.#send(account, device, signal) },
       ice: () => this.#servers(),
       peerConnection: (c) => cfg.peerConnection(c),
-      relayOnly: (account) => account !== core.account && cfg.hideAddress(),
+      relayOnly: (account) => account !== core.account && cfg.hidesFrom(account),
       frame: (link, f) => this.#frame(link, f),
       changed: (link) => this.#changed(link),
       allowLoopback: serverHost(cfg.base) === "localhost",
@@ -161,9 +161,9 @@ export class Direct {
     this.#links.networkChanged();
   }
 
-  /** Ends all links, for others to be made under another setting. */
-  renew(): void {
-    for (const link of this.#links.links) link.close("restart");
+  /** Ends the links to an account, null for all, for others to be made under another setting. */
+  renew(account: string | null): void {
+    for (const link of this.#links.links) if (account === null || link.account === account) link.close("restart");
   }
 
   /** A conversation is in view: links to its people are worth having. */

@@ -18,6 +18,7 @@ const STORES: readonly StoreName[] = [
   "invitations",
   "devices",
   "intents",
+  "settings",
   "messages",
 ];
 

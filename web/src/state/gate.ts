@@ -4,6 +4,7 @@ import { hasCode } from "../wire/errors.ts";
 import { pairID } from "../wire/ids.ts";
 import { ErrorCode, ServerInfoSchema } from "../wire/schema.ts";
 import { deviceName, type Inviter, logIn, type NewAccount, type Opened, openInviter, register } from "./account.ts";
+import { AdminClient } from "./admin.ts";
 import { Core } from "./core.ts";
 import { type Database, type Lost, openDatabase } from "./db.ts";
 import { Engine } from "./engine.ts";
@@ -62,6 +63,7 @@ export class BrowserGate implements Gate {
     this.#session = await TabSession.start(
       {
         platform: this.#platform,
+        admin: new AdminClient(this.#rest, this.#base),
         make: async () => {
           if (entering !== null) await moveIn(await this.#database(), entering);
           entering = null;

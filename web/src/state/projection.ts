@@ -1,9 +1,10 @@
 import type { SocketState } from "../net/socket.ts";
 import type { Changes, Core } from "./core.ts";
 import type { Live } from "./live.ts";
+import type { Settings } from "./settings.ts";
 import type { OpenTimeline } from "./timeline.ts";
 import type { Connection, ConversationRow, LinkView, Person, View } from "./types.ts";
-import { absent, conversationRow, personView, type RowFacts, rowFacts } from "./views.ts";
+import { absent, avatarPath, conversationRow, invitationView, personView, type RowFacts, rowFacts } from "./views.ts";
 
 export interface ProjectionConfig {
   readonly core: Core;
@@ -14,7 +15,7 @@ export interface ProjectionConfig {
   online(): boolean;
   /** The best link to a person. */
   linkTo(account: string): LinkView;
-  hideAddress(): boolean;
+  readonly settings: Settings;
 }
 
 const none: RowFacts = { unread: 0, preview: null, waiting: 0 };
@@ -118,15 +119,17 @@ export class Projection {
   }
 
   #build(): View {
-    const { core, live, base, hideAddress } = this.#cfg;
+    const { core, live, base, settings } = this.#cfg;
     const people: Record<string, Person> = {};
-    for (const p of core.people.values()) people[p.account] = personView(core, p, live.presence(p.account) ?? absent);
+    for (const p of core.people.values())
+      people[p.account] = personView(core, p, settings.person(p.account), live.presence(p.account) ?? absent);
     const self = core.people.get(core.account);
     return {
       me: {
         account: core.account,
         device: core.device,
         name: self?.nickname || core.profile.userName,
+        avatar: avatarPath(self),
         userName: self?.userName || core.profile.userName,
         admin: self?.admin ?? false,
         host: new URL(base).host,
@@ -134,13 +137,7 @@ export class Projection {
       connection: this.#connection(),
       people,
       conversations: this.#rows(),
-      invitations: [...core.invitations.values()].map(({ code, link, usesLeft, expires, revoked }) => ({
-        code,
-        link,
-        usesLeft,
-        expires,
-        revoked,
-      })),
+      invitations: [...core.invitations.values()].map(invitationView),
       devices: [...core.devices.values()]
         .filter((d) => !d.ended)
         .map(({ device, name, created, lastUsed }) => ({
@@ -151,7 +148,8 @@ export class Projection {
           current: device === core.device,
         })),
       inviteDismissed: false,
-      hideAddress: hideAddress(),
+      hideAddress: settings.hideAddress,
+      privacy: core.privacy,
     };
   }
 

@@ -38,8 +38,11 @@ export interface StoredPerson {
   readonly account: string;
   userName: string;
   nickname: string;
+  avatar: string; // SHA-256 of the picture in hexadecimal, "" without one
   admin: boolean; // of the server; known of oneself only
   relation: "none" | "asked" | "asking" | "accepted";
+  blocked: boolean; // by this account
+  invitation: string; // code of the own invitation that they came by, "" for none
   note: string;
   since: number;
   conversation: string;
@@ -122,6 +125,12 @@ export interface StoredDevice {
   readonly ended: boolean;
 }
 
+/** What the account's devices share, sealed as the server has it. */
+export interface StoredSetting {
+  readonly key: string;
+  readonly value: Bytes; // SealedSetting
+}
+
 /** A text that a tab hands to the one that owns the outbox; it is durable from here on. */
 export interface Intent {
   readonly id: string; // the message's
@@ -142,6 +151,7 @@ export interface Schema extends DBSchema {
   invitations: { key: string; value: StoredInvitation };
   devices: { key: string; value: StoredDevice };
   intents: { key: string; value: Intent };
+  settings: { key: string; value: StoredSetting };
   messages: {
     key: [string, string, string];
     value: StoredMessage;
@@ -163,10 +173,16 @@ export type StoreName =
   | "invitations"
   | "devices"
   | "intents"
+  | "settings"
   | "messages";
 
 /** The account's own keys in the store meta. */
-export const Meta = { profile: "profile", accountVersion: "account_version", hideAddress: "hide_address" } as const;
+export const Meta = {
+  profile: "profile",
+  accountVersion: "account_version",
+  hideAddress: "hide_address", // chosen in this browser before it was a setting of the account
+  privacy: "privacy",
+} as const;
 
 /** Places behind every number that a conversation can have. */
 export const UNNUMBERED = 2 ** 40;

@@ -3,7 +3,7 @@ import type { FailureCode, Timeline, View } from "./types.ts";
 // What tabs of one browser say to each other.
 
 /** Counts up when messages change their meaning: a tab with older code makes room for one with newer code. */
-export const TABS_VERSION = 1;
+export const TABS_VERSION = 2;
 
 /** Commands that a tab may have carried out by the owner. */
 export const commands = [
@@ -19,11 +19,19 @@ export const commands = [
   "invite",
   "revokeInvitation",
   "join",
+  "setNickname",
+  "remove",
+  "block",
+  "safety",
+  "markCompared",
   "setName",
+  "setAvatar",
+  "setPrivacy",
   "changePassword",
   "signOut",
   "tryDirect",
   "hideAddress",
+  "hideAddressFrom",
 ] as const;
 export type Command = (typeof commands)[number];
 
@@ -39,9 +47,17 @@ const repeatable: ReadonlySet<Command> = new Set([
   "recoverFormer",
   "decline",
   "revokeInvitation",
+  "setNickname",
+  "remove",
+  "block",
+  "safety",
+  "markCompared",
   "setName",
+  "setAvatar",
+  "setPrivacy",
   "tryDirect",
   "hideAddress",
+  "hideAddressFrom",
 ]);
 
 export const isRepeatable = (c: Command): boolean => repeatable.has(c);

@@ -16,6 +16,8 @@ const sentences: Readonly<Record<FailureCode, () => string>> = {
   "identity-changed": m.fail_identity_changed,
   "too-long": m.fail_too_long,
   "signed-out": m.fail_signed_out,
+  forbidden: m.fail_forbidden,
+  "not-ready": m.fail_not_ready,
   untrusted: m.fail_untrusted,
   internal: m.fail_internal,
 };
