@@ -50,6 +50,12 @@ export function regional(language: string, preferred: readonly string[]): string
   return preferred.find((tag) => tag === language || tag.startsWith(`${language}-`)) ?? language;
 }
 
+/** A day that may lie long back: 3 Nov, 3 Nov 2025. */
+export function shortDate(time: number, now: number, locale: string): string {
+  const year = new Date(time).getFullYear() === new Date(now).getFullYear() ? {} : ({ year: "numeric" } as const);
+  return formatter(locale, { day: "numeric", month: "short", ...year }).format(time);
+}
+
 function relativeDay(daysAgo: number, locale: string): string {
   return new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(-daysAgo, "day");
 }
