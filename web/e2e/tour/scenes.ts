@@ -139,7 +139,7 @@ export const scenes: readonly Scene[] = [
         const input = document.querySelector<HTMLInputElement>("[data-testid=picture-file]");
         if (input === null) return;
         input.files = files.files;
-        input.dispatchEvent(new Event("change"));
+        input.dispatchEvent(new Event("change", { bubbles: true }));
       });
       await page.waitForSelector("[data-testid=picture-crop]");
     },

@@ -95,9 +95,10 @@ export class Direct {
     this.#links.close();
   }
 
-  /** Reads the own device list again, which may have changed. */
+  /** Reads again what is stored of accounts: the own device list may have changed, and with whom there may be links. */
   async refresh(): Promise<void> {
     const { core } = this.#cfg;
+    for (const link of this.#links.links) if (!this.#mayLink(link.account)) link.close("forbidden");
     this.#own = await core.list(core.people.get(core.account));
   }
 
@@ -119,12 +120,19 @@ export class Direct {
     return this.#ice;
   }
 
+  /** Whether there may be links to an account: they pass the server by, which keeps apart who is not to hear of another. */
+  #mayLink(account: ID): boolean {
+    const { core } = this.#cfg;
+    if (account === core.account) return true;
+    const p = core.people.get(account);
+    return p?.relation === "accepted" && !p.blocked && !core.privacy.hidePresence;
+  }
+
   async #lookup(account: ID, device: ID): Promise<DeviceList> {
     const { core, lists } = this.#cfg;
     for (const fetched of [false, true]) {
       const p = core.people.get(account);
-      if (p?.newIdentity != null || (account !== core.account && p?.relation !== "accepted"))
-        throw new Error("not a contact");
+      if (p?.newIdentity != null || !this.#mayLink(account)) throw new Error("not somebody to link with");
       const list = await core.list(p);
       if (list?.device(device) !== undefined) return list;
       if (!fetched) await lists(account);
@@ -169,7 +177,7 @@ export class Direct {
   /** A conversation is in view: links to its people are worth having. */
   view(conversation: string): void {
     const { core, presence } = this.#cfg;
-    for (const account of this.#others(core.conversations.get(conversation)))
+    for (const account of this.#others(core.conversations.get(conversation)).filter((one) => this.#mayLink(one)))
       for (const device of presence(account)?.devices ?? []) this.#links.open(account, device as ID);
   }
 
@@ -209,6 +217,7 @@ export class Direct {
   }
 
   #frame(link: Link, f: Frame): void {
+    if (!this.#mayLink(link.account)) return;
     switch (f.kind.case) {
       case "direct":
         this.#take(link, f.kind.value).catch((e: unknown) => console.warn("direct message", e));

@@ -1,7 +1,8 @@
 // What a person does about others, and does not show of themselves, against the real server.
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { FakeNetwork } from "../net/link/testing/webrtc.ts";
 import { seen, shows, until } from "./testing/browser.ts";
-import { Place, type Resident } from "./testing/place.ts";
+import { type Pair, Place, type Resident } from "./testing/place.ts";
 
 let place: Place;
 beforeAll(async () => {
@@ -58,6 +59,52 @@ test("to somebody blocked one looks offline, and what they write comes once they
   await shows(mia.session.open(conversation), (m) => m.length === 1, "now it comes");
   await seen(ben.session, (v) => v.people[accountOf(mia)]?.presence === "online", "and she is there again");
 });
+
+test("links end with whom one blocks, removes, or hides presence from, and nothing more comes over them", async () => {
+  const [blocked, removed, hidden] = [await linked(), await linked(), await linked()];
+  await blocked.mia.session.block(accountOf(blocked.ben), true);
+  await removed.mia.session.remove(accountOf(removed.ben));
+  await hidden.mia.session.setPrivacy({ hidePresence: true, hideRead: false, hideTyping: false });
+  await until(
+    () => linkOf(blocked.ben, blocked.conversation),
+    (state) => state !== "open",
+    "blocked: no link",
+  );
+  await until(
+    () => linkOf(hidden.ben, hidden.conversation),
+    (state) => state !== "open",
+    "hidden: no link",
+  );
+  await blocked.ben.session.send(blocked.conversation, "are you there?");
+  await shows(
+    blocked.ben.session.open(blocked.conversation),
+    (m) => m.at(-1)?.state === "sent",
+    "it goes to the relay",
+  );
+  expect(blocked.mia.session.open(blocked.conversation).timeline().messages).toEqual([]);
+  await blocked.mia.session.block(accountOf(blocked.ben), false);
+  await until(
+    () => linkOf(blocked.ben, blocked.conversation),
+    (state) => state === "open",
+    "let in again: a link",
+  );
+});
+
+/** Two people with a direct link between them, in view on both sides. */
+async function linked(): Promise<Pair> {
+  const pair = await place.pair(new FakeNetwork());
+  for (const r of [pair.mia, pair.ben]) r.session.open(pair.conversation);
+  for (const r of [pair.mia, pair.ben])
+    await until(
+      () => linkOf(r, pair.conversation),
+      (state) => state === "open",
+      "a link",
+    );
+  return pair;
+}
+
+const linkOf = (r: Resident, conversation: string): string | undefined =>
+  r.session.view().conversations.find((c) => c.id === conversation)?.link.state;
 
 test("who hides presence is seen by nobody, and sees nobody", async () => {
   const { mia, ben } = await place.pair();
