@@ -22,7 +22,9 @@ const sent = (page: Page) => page.evaluate(() => (window as unknown as { sent: s
 
 /** What a text says of addresses: candidates, and the lines of descriptions that hold one. */
 function addresses(text: string): string[] {
-  return [...text.matchAll(/candidate:[^\r\n\0]*? typ [^\r\n\0]*|^c=IN [^\r\n]*|^a=rtcp:[^\r\n]*/gm)].map(([line]) => line);
+  return [...text.matchAll(/candidate:[^\r\n\0]*? typ [^\r\n\0]*|^c=IN [^\r\n]*|^a=rtcp:[^\r\n]*/gm)].map(
+    ([line]) => line,
+  );
 }
 
 /** A line that tells an address of the browser's own: of a candidate other than the server's, or behind one. */
@@ -61,41 +63,44 @@ describe.each<Kind>(["chrome", "firefox"])("who hides the address in %s", (kind)
     expect(addresses(await sent(m)).some(tells)).toBe(true); // what the next test looks for is found
   });
 
-  test.each(["everybody", "one person"])("tells no address in descriptions, candidates or traffic when it is hidden from %s", async (from) => {
-    const toggle = async () => {
-      if (from === "everybody") {
-        await m.goto(`${server.url}/settings/privacy`);
-        await m.waitForSelector("main [role=switch]", { timeout: slow });
-        await m.$eval("main [role=switch]", (one) => (one as HTMLInputElement).click());
-      } else {
-        if ((await m.$(id("details-toggle"))) === null) {
-          await m.goto(server.url);
-          await openFirst(m);
+  test.each(["everybody", "one person"])(
+    "tells no address in descriptions, candidates or traffic when it is hidden from %s",
+    async (from) => {
+      const toggle = async () => {
+        if (from === "everybody") {
+          await m.goto(`${server.url}/settings/privacy`);
+          await m.waitForSelector("main [role=switch]", { timeout: slow });
+          await m.$eval("main [role=switch]", (one) => (one as HTMLInputElement).click());
+        } else {
+          if ((await m.$(id("details-toggle"))) === null) {
+            await m.goto(server.url);
+            await openFirst(m);
+          }
+          if ((await m.$(id("details"))) === null) await m.click(id("details-toggle"));
+          await m.waitForSelector(`${id("details")} [role=switch]`, { timeout: slow });
+          await m.$eval(`${id("details")} [role=switch]`, (one) => (one as HTMLInputElement).click());
         }
-        if ((await m.$(id("details"))) === null) await m.click(id("details-toggle"));
-        await m.waitForSelector(`${id("details")} [role=switch]`, { timeout: slow });
-        await m.$eval(`${id("details")} [role=switch]`, (one) => (one as HTMLInputElement).click());
-      }
-    };
-    const on = (is: boolean) =>
-      m.waitForFunction(
-        (is) => document.querySelector<HTMLInputElement>("main [role=switch], aside [role=switch]")?.checked === is,
-        { timeout: slow },
-        is,
-      );
-    await toggle();
-    await on(true);
-    await m.goto(server.url); // begins to record anew
-    await openFirst(m);
-    await linked("turn");
-    await say(m, `hidden from ${from}`);
-    await shows(b, (all) => all.some((one) => one.text === `hidden from ${from}`), "it is forwarded");
-    const told = addresses(await sent(m));
-    expect(told.filter((line) => line.startsWith("candidate:")).length).toBeGreaterThan(0);
-    expect(told.filter(tells)).toEqual([]);
-    const pairs = await m.$eval(id("path-badge"), (badge) => badge.getAttribute("data-path"));
-    expect(pairs).toBe("turn");
-    await toggle();
-    await on(false);
-  });
+      };
+      const on = (is: boolean) =>
+        m.waitForFunction(
+          (is) => document.querySelector<HTMLInputElement>("main [role=switch], aside [role=switch]")?.checked === is,
+          { timeout: slow },
+          is,
+        );
+      await toggle();
+      await on(true);
+      await m.goto(server.url); // begins to record anew
+      await openFirst(m);
+      await linked("turn");
+      await say(m, `hidden from ${from}`);
+      await shows(b, (all) => all.some((one) => one.text === `hidden from ${from}`), "it is forwarded");
+      const told = addresses(await sent(m));
+      expect(told.filter((line) => line.startsWith("candidate:")).length).toBeGreaterThan(0);
+      expect(told.filter(tells)).toEqual([]);
+      const pairs = await m.$eval(id("path-badge"), (badge) => badge.getAttribute("data-path"));
+      expect(pairs).toBe("turn");
+      await toggle();
+      await on(false);
+    },
+  );
 });

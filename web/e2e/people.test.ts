@@ -202,6 +202,7 @@ describe.each<Kind>(["chrome", "firefox"])("two people in %s", (kind) => {
 
   test("an administrator finds accounts, suspends and lets in again, and closes the place", async () => {
     await m.goto(server.url);
+    await m.waitForSelector('nav a[href="/people"]', { timeout: slow });
     await invite(m);
     await m.goto(`${server.url}/settings/admin`);
     await says(m, id("admin-user"), "Ben");
@@ -359,11 +360,13 @@ describe.each<Kind>(["chrome", "firefox"])("an identity that changed, in %s", (k
     await server.stop();
   });
 
-  /** Goes on with Tab until the focus is on something. */
-  async function tabTo(page: Page, name: string): Promise<void> {
-    for (let i = 0; i < 80; i++) {
+  /** Goes on with Tab, or back with Shift, until the focus is on something. */
+  async function tabTo(page: Page, name: string, back = false): Promise<void> {
+    for (let i = 0; i < 6; i++) {
       if (await page.evaluate((name) => document.activeElement?.getAttribute("data-testid") === name, name)) return;
+      if (back) await page.keyboard.down("Shift");
       await page.keyboard.press("Tab");
+      if (back) await page.keyboard.up("Shift");
     }
     throw new Error(`Tab never comes to ${name}`);
   }
@@ -374,9 +377,10 @@ describe.each<Kind>(["chrome", "firefox"])("an identity that changed, in %s", (k
       await type(page, "composer", "who are you");
       await page.keyboard.press("Enter");
       expect(await page.$$(id("message"))).toHaveLength(0);
-      await tabTo(page, `identity-${way}`);
+      await tabTo(page, `identity-${way}`, true);
       await page.keyboard.press("Enter");
       if (way === "compare") {
+        await page.waitForSelector(id("safety-matches"), { timeout: slow });
         await tabTo(page, "safety-matches");
         await page.keyboard.press("Enter");
         await page.waitForSelector(id("safety-compared"), { timeout: slow });

@@ -1,8 +1,8 @@
 // What a person does about others, and does not show of themselves, against the real server.
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { FakeNetwork } from "../net/link/testing/webrtc.ts";
 import { seen, shows, until } from "./testing/browser.ts";
-import { type Pair, Place, type Resident } from "./testing/place.ts";
+import { connected, type Pair, Place, type Resident } from "./testing/place.ts";
 
 let place: Place;
 beforeAll(async () => {
@@ -105,6 +105,34 @@ async function linked(): Promise<Pair> {
 
 const linkOf = (r: Resident, conversation: string): string | undefined =>
   r.session.view().conversations.find((c) => c.id === conversation)?.link.state;
+
+test("who does nothing for five minutes is away, and back at once", async () => {
+  const { mia, ben } = await place.pair();
+  const shown = (): string | undefined => ben.session.view().people[accountOf(mia)]?.presence;
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "Date"] });
+  try {
+    await place.reopen(mia);
+    await connected(mia.session);
+    await until(shown, (kind) => kind === "online", "Mia is there");
+    vi.advanceTimersByTime(4 * 60_000);
+    mia.session.active();
+    vi.advanceTimersByTime(4 * 60_000);
+    // The connection, silent for so long, is another one by now; what was told before the answer to this is told.
+    while (
+      !(await mia.session.hideAddress(false).then(
+        () => true,
+        () => false,
+      ))
+    );
+    await until(shown, (kind) => kind === "online", "she is still there");
+    vi.advanceTimersByTime(2 * 60_000);
+    await until(shown, (kind) => kind === "away", "Mia is away");
+    mia.session.active();
+    await until(shown, (kind) => kind === "online", "and back");
+  } finally {
+    vi.useRealTimers();
+  }
+});
 
 test("who hides presence is seen by nobody, and sees nobody", async () => {
   const { mia, ben } = await place.pair();
