@@ -30,7 +30,11 @@ export interface View {
 }
 
 /** The square that a view shows, in pixels of the picture, never beyond its edge. */
-export function cropOf(width: number, height: number, { x, y, zoom }: View): { left: number; top: number; side: number } {
+export function cropOf(
+  width: number,
+  height: number,
+  { x, y, zoom }: View,
+): { left: number; top: number; side: number } {
   const side = Math.min(width, height) / clamp(zoom, 1, MOST_ZOOM);
   return {
     left: clamp(x * width - side / 2, 0, width - side),

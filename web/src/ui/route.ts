@@ -1,7 +1,16 @@
 // The addresses of the app. The secret of an invitation or of the first start never leaves the fragment.
 
 /** The parts of the settings that have an address. */
-export const settingsParts = ["you", "devices", "notifications", "privacy", "appearance", "language", "about", "admin"] as const;
+export const settingsParts = [
+  "you",
+  "devices",
+  "notifications",
+  "privacy",
+  "appearance",
+  "language",
+  "about",
+  "admin",
+] as const;
 
 export type SettingsPart = (typeof settingsParts)[number];
 
