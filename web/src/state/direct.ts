@@ -161,7 +161,9 @@ export class Direct {
   }
 
   signal(from: SignalFrom): void {
-    if (from.signal !== undefined) this.#links.handleSignal(idFrom(from.account), idFrom(from.device), from.signal);
+    const account = idFrom(from.account);
+    if (from.signal === undefined || !this.#mayLink(account)) return;
+    this.#links.handleSignal(account, idFrom(from.device), from.signal);
   }
 
   /** The network changed. */
