@@ -1,9 +1,9 @@
 import { create } from "@bufbuild/protobuf";
-import { StructSchema } from "@bufbuild/protobuf/wkt";
 import { body, type Rest } from "../net/rest.ts";
 import { idFrom } from "../wire/ids.ts";
 import {
   AdminInvitationsSchema,
+  AdminResetSchema,
   AdminSettingsSchema,
   AdminStatsSchema,
   AdminSuspendSchema,
@@ -51,8 +51,8 @@ export class AdminClient implements Admin {
 
   reset(account: string): Promise<string> {
     return command(async () => {
-      const answer = await this.#rest.call("POST", `${ROOT}/users/${account}/reset`, StructSchema);
-      return `${this.#base}/reset#${String(answer.fields["code"]?.kind.value)}`;
+      const { code } = await this.#rest.call("POST", `${ROOT}/users/${account}/reset`, AdminResetSchema);
+      return `${this.#base}/reset#${code}`;
     });
   }
 

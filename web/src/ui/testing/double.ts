@@ -188,10 +188,6 @@ export class DoubleSession implements Session {
     this.set({ conversations: [row(account, link("relay"), [], { time: Date.now() }), ...this.#view.conversations] });
   }
 
-  async acceptIdentity(account: string): Promise<void> {
-    this.setPerson(account, { identityChanged: false });
-  }
-
   async recoverFormer(_code: string): Promise<void> {}
 
   async decline(account: string): Promise<void> {
