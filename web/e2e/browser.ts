@@ -66,13 +66,19 @@ export class Device {
     this.browser = browser;
   }
 
-  static async open(kind: Kind): Promise<Device> {
+  /** more: flags of chromium. */
+  static async open(kind: Kind, more: readonly string[] = []): Promise<Device> {
     const browser = await launch(
       kind === "chrome"
         ? {
             browser: "chrome",
             executablePath: "/usr/bin/chromium",
-            args: ["--no-sandbox", "--lang=en-US", "--disable-features=WebRtcHideLocalIpsWithMdns"], // multicast reaches nobody in a container
+            args: [
+              "--no-sandbox",
+              "--lang=en-US",
+              "--disable-features=WebRtcHideLocalIpsWithMdns", // multicast reaches nobody in a container
+              ...more,
+            ],
             headless: true,
           }
         : {

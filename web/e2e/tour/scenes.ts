@@ -71,6 +71,12 @@ export const scenes: readonly Scene[] = [
   { name: "popover-turn", main: true, query: "path=/c/ben", act: click("[data-testid=path-badge]") },
   { name: "popover-relay", query: "path=/c/tom", act: click("[data-testid=path-badge]") },
   { name: "popover-waiting", query: "path=/c/tom&connection=offline", act: click("[data-testid=path-badge]") },
+  { name: "details", main: true, query: "path=/c/mia/details" },
+  { name: "details-guest", query: "path=/c/ning/details" },
+  { name: "details-held", query: "path=/c/lena/details" },
+  { name: "safety", main: true, query: "path=/c/mia/details", act: click("[data-testid=safety-row]") },
+  { name: "safety-held", main: true, query: "path=/c/lena", act: click("[data-testid=identity-compare]") },
+  { name: "block", query: "path=/c/mia/details", act: click("[data-testid=block]") },
   { name: "offline", main: true, query: "path=/c/mia&connection=offline" },
   { name: "unreachable", query: "path=/c/mia&connection=unreachable" },
   { name: "signed-out", main: true, query: "path=/c/mia&connection=signed-out" },
@@ -166,7 +172,7 @@ export const scenes: readonly Scene[] = [
   { name: "chat-deleted", main: true, query: "path=/c/tom&deleted=tom" },
   { name: "superseded", query: "path=/c/mia&connection=superseded" },
   { name: "not-here", main: true, query: "path=/c/nobody" },
-  { name: "people", query: "path=/people" },
+  { name: "people", main: true, query: "path=/people" },
   {
     name: "people-qr",
     main: true,
@@ -185,11 +191,49 @@ export const scenes: readonly Scene[] = [
   { name: "shortcuts", main: true, query: "path=/settings/about", act: press("section .btn") },
   { name: "new-chat", main: true, query: "path=/", act: press("button.new") },
   { name: "settings", main: true, query: "path=/settings" },
-  { name: "settings-you", query: "path=/settings/you" },
+  { name: "settings-you", main: true, query: "path=/settings/you" },
   { name: "settings-nameonly", query: "nameonly&path=/settings/you" },
   { name: "sign-out", main: true, query: "nameonly&path=/settings/you", act: click("[data-testid=settings-signout]") },
   { name: "settings-notifications", main: true, query: "path=/settings/notifications" },
-  { name: "settings-privacy", query: "path=/settings/privacy", act: press("[role=switch]") },
+  { name: "settings-privacy", main: true, query: "path=/settings/privacy", act: press("[role=switch]") },
+  { name: "settings-admin", main: true, query: "path=/settings/admin" },
+  { name: "admin-suspend", query: "path=/settings/admin", act: click("[data-testid=admin-suspend]") },
+  {
+    name: "admin-reset",
+    main: true,
+    query: "path=/settings/admin",
+    act: async (page) => {
+      await click("[data-testid=admin-reset]")(page);
+      await click("[data-testid=admin-reset-make]")(page);
+      await page.waitForSelector("[data-testid=admin-reset-link]");
+    },
+  },
+  {
+    name: "picture-crop",
+    main: true,
+    query: "path=/settings/you",
+    act: async (page) => {
+      await page.waitForSelector("[data-testid=picture-file]");
+      await page.evaluate(async () => {
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [900, 600];
+        const context = canvas.getContext("2d");
+        if (context === null) return;
+        context.fillStyle = "#8a6d3b";
+        context.fillRect(0, 0, 900, 600);
+        context.fillStyle = "#26423c";
+        context.fillRect(300, 120, 300, 360);
+        const blob = await new Promise<Blob | null>((done) => canvas.toBlob(done));
+        const files = new DataTransfer();
+        if (blob !== null) files.items.add(new File([blob], "me.png", { type: "image/png" }));
+        const input = document.querySelector<HTMLInputElement>("[data-testid=picture-file]");
+        if (input === null) return;
+        input.files = files.files;
+        input.dispatchEvent(new Event("change", { bubbles: true }));
+      });
+      await page.waitForSelector("[data-testid=picture-crop]");
+    },
+  },
   { name: "settings-devices", main: true, query: "path=/settings/devices" },
   { name: "settings-appearance", main: true, query: "path=/settings/appearance" },
   { name: "settings-language", query: "path=/settings/language" },

@@ -39,12 +39,22 @@ export class Rest {
     await this.#fetch(method, path, body);
   }
 
-  async #fetch(method: string, path: string, body?: string): Promise<Response> {
+  /** Puts bytes that speak for themselves, such as a picture. */
+  async upload(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    await this.#fetch("PUT", path, bytes, "application/octet-stream");
+  }
+
+  async #fetch(
+    method: string,
+    path: string,
+    body?: string | Uint8Array<ArrayBuffer>,
+    type = "application/json",
+  ): Promise<Response> {
     let response: Response;
     try {
       response = await this.#fetcher(this.#base + path, {
         method,
-        headers: { "X-Parley": "1", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+        headers: { "X-Parley": "1", ...(body === undefined ? {} : { "Content-Type": type }) },
         credentials: "same-origin",
         cache: "no-store",
         redirect: "error",

@@ -11,17 +11,21 @@ import {
   type ConversationState,
   type GenerationGrant,
   type InvitationState,
+  type Privacy as PrivacyMessage,
 } from "../wire/schema.ts";
 import { type Core, sealAccountKey, UnknownDeviceError } from "./core.ts";
-import { applyContact, IdentityChangedError, keepInvitation, learnList } from "./people.ts";
+import { applyContact, avatarOf, IdentityChangedError, keepInvitation, learnList } from "./people.ts";
 import { Meta } from "./records.ts";
 import { takeFormer } from "./reset.ts";
+import type { Settings } from "./settings.ts";
 import type { Ask, Sync } from "./sync.ts";
+import type { Privacy } from "./types.ts";
 
 export interface ChangesConfig {
   readonly core: Core;
   readonly ask: Ask;
   readonly sync: Sync;
+  readonly settings: Settings;
   /** Something did not verify; nothing waits for it. */
   report(e: unknown): void;
 }
@@ -90,6 +94,7 @@ export class AccountSync {
   async #page(changes: AccountChanges): Promise<void> {
     await this.#self(changes);
     await this.#generations(changes.generationGrants);
+    await this.#cfg.settings.take(changes.settings);
     await this.#try(async () => {
       if (await takeFormer(this.#core, changes.settings)) await this.#cfg.sync.keyArrived();
     });
@@ -113,13 +118,14 @@ export class AccountSync {
   }
 
   async #self(changes: AccountChanges): Promise<void> {
-    const { profile, deviceList, devices } = changes;
-    if (profile === undefined && deviceList === undefined && devices.length === 0) return;
+    const { profile, deviceList, devices, privacy } = changes;
+    if (profile === undefined && deviceList === undefined && devices.length === 0 && privacy === undefined) return;
     await this.#core.step(async (s) => {
       const self = s.person(this.#core.account);
       if (profile !== undefined) {
         self.userName = profile.userName;
         self.nickname = profile.nickname;
+        self.avatar = avatarOf(profile.avatar);
         self.admin = profile.admin;
         self.recovery = profile.recovery;
       }
@@ -128,6 +134,7 @@ export class AccountSync {
         if (learned === "other-identity") this.#cfg.report(new IdentityChangedError(self.account));
       }
       s.savePerson(self);
+      if (privacy !== undefined) s.savePrivacy(privacyOf(privacy));
       for (const d of devices)
         s.saveDevice({
           device: idFrom(d.device),
@@ -160,7 +167,9 @@ export class AccountSync {
         taken = (await this.#generation(g)) || taken;
       });
     }
-    if (taken) await this.#cfg.sync.keyArrived();
+    if (!taken) return;
+    await this.#cfg.settings.keyArrived();
+    await this.#cfg.sync.keyArrived();
   }
 
   async #generation(g: GenerationGrant): Promise<boolean> {
@@ -183,4 +192,8 @@ export class AccountSync {
     });
     return true;
   }
+}
+
+function privacyOf({ hidePresence, hideRead, hideTyping }: PrivacyMessage): Privacy {
+  return { hidePresence, hideRead, hideTyping };
 }

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { FrameKind } from "../net/connection.ts";
 import type { Rest } from "../net/rest.ts";
-import { own } from "../wire/bytes.ts";
+import { type Bytes, own } from "../wire/bytes.ts";
 import { type ID, idBytes, idFrom, pairID } from "../wire/ids.ts";
 import { newInvitation } from "../wire/invitation.ts";
 import { cleanNickname } from "../wire/names.ts";
@@ -14,7 +14,11 @@ import {
   FindAccountSchema,
   InvitationSchema,
   InvitationSecretPartSchema,
+  PrivacySchema,
+  RemoveContactSchema,
   RevokeInvitationSchema,
+  SetBlockedSchema,
+  SetPrivacySchema,
   SetProfileSchema,
 } from "../wire/schema.ts";
 import { signMessage } from "../wire/sign.ts";
@@ -27,9 +31,10 @@ import { takeAside } from "./identity.ts";
 import { applyContact, IdentityChangedError, learnList } from "./people.ts";
 import type { StoredPerson } from "./records.ts";
 import type { Ask } from "./sync.ts";
-import { CommandError, type Invitation } from "./types.ts";
+import { CommandError, type Invitation, type Privacy } from "./types.ts";
 
 const DAY = 86_400_000; // ms
+const AVATAR = "/api/v1/avatar";
 
 export interface ContactsConfig {
   readonly core: Core;
@@ -114,8 +119,11 @@ export class Contacts {
         nickname: self?.nickname ?? "",
       }),
     );
-    const made = { code: secret.code, link: base + secret.path(), usesLeft: uses, expires, revoked: false };
-    await core.step(async (s) => s.saveInvitation({ ...made, body: own(signed.body) }));
+    const made = { code: secret.code, link: base + secret.path(), uses, usesLeft: uses, expires, revoked: false };
+    await core.step(async (s) => {
+      const { uses: _, ...stored } = made; // the body says it
+      s.saveInvitation({ ...stored, body: own(signed.body) });
+    });
     await this.#change({
       case: "createInvitation",
       value: create(CreateInvitationSchema, { invitation: signed, sealed }),
@@ -145,6 +153,34 @@ export class Contacts {
     const value = create(AcceptInvitationSchema, { code: inviter.code, linkJoin: join, firstCommit: first });
     await this.#change({ case: "acceptInvitation", value });
     return pairID(core.account, inviter.account);
+  }
+
+  remove(account: ID): Promise<void> {
+    return this.#change({
+      case: "removeContact",
+      value: create(RemoveContactSchema, { account: idBytes(account) }),
+    });
+  }
+
+  block(account: ID, blocked: boolean): Promise<void> {
+    return this.#change({
+      case: "setBlocked",
+      value: create(SetBlockedSchema, { account: idBytes(account), blocked }),
+    });
+  }
+
+  setPrivacy(privacy: Privacy): Promise<void> {
+    return this.#change({
+      case: "setPrivacy",
+      value: create(SetPrivacySchema, { privacy: create(PrivacySchema, { ...privacy }) }),
+    });
+  }
+
+  /** The picture's address comes back as a change of the account. */
+  async setAvatar(image: Bytes | null): Promise<void> {
+    const { rest } = this.#cfg;
+    if (image === null) await rest.send("DELETE", AVATAR);
+    else await rest.upload(AVATAR, image);
   }
 
   async setName(nickname: string): Promise<void> {

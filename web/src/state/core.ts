@@ -11,6 +11,7 @@ import { unmarshal } from "../wire/unmarshal.ts";
 import type { Database } from "./db.ts";
 import {
   END,
+  Meta,
   type Profile,
   type Status,
   type StoredConversation,
@@ -20,6 +21,7 @@ import {
   type StoredPerson,
 } from "./records.ts";
 import { Step } from "./step.ts";
+import type { Privacy } from "./types.ts";
 
 // Labels of what is sealed in this browser only.
 const EPOCH_KEY = "browser-epoch-key";
@@ -70,6 +72,8 @@ export class Core {
   readonly conversations = new Map<string, StoredConversation>();
   readonly invitations = new Map<string, StoredInvitation>();
   readonly devices = new Map<string, StoredDevice>();
+  readonly settings = new Map<string, Bytes>(); // SealedSetting by key
+  privacy: Privacy = { hidePresence: false, hideRead: false, hideTyping: false };
   readonly #deviceKeys = new Map<string, { key: Bytes; identity: Bytes }>();
   readonly #epochKeys = new Map<string, Bytes>();
   readonly #lists = new Map<string, { bytes: Bytes; list: DeviceList }>();
@@ -91,6 +95,7 @@ export class Core {
     for (const c of await db.getAll("conversations")) core.conversations.set(c.id, c);
     for (const i of await db.getAll("invitations")) core.invitations.set(i.code, i);
     for (const d of await db.getAll("devices")) core.devices.set(d.device, d);
+    for (const s of await db.getAll("settings")) core.settings.set(s.key, s.value);
     for (const k of await db.getAll("deviceKeys"))
       core.addDeviceKey(
         k.account,
@@ -98,6 +103,7 @@ export class Core {
         k.signKey,
         k.identityKey ?? core.people.get(k.account)?.identityKey ?? new Uint8Array(), // from before identities were kept
       );
+    core.privacy = ((await db.get("meta", Meta.privacy)) as Privacy | undefined) ?? core.privacy;
     core.#arrival = await lastArrival(db);
     return core;
   }

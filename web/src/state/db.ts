@@ -4,7 +4,7 @@ import { upgrade } from "./upgrade.ts";
 
 export type Database = IDBPDatabase<Schema>;
 
-const VERSION = 2;
+const VERSION = 3;
 
 /** Why the database was closed under this page. */
 export type Lost = "removed" | "replaced";

@@ -247,7 +247,7 @@ test("a large outbox goes over a link that opens, in order and once, while the s
 test("hidden addresses make links that go through TURN alone", async () => {
   const { mia, conversation } = await linked();
   const before = network.made.length;
-  await mia.session.hideAddress?.(true);
+  await mia.session.hideAddress(true);
   await until(
     () => network.made.slice(before).map((one) => one.configuration.iceTransportPolicy),
     (policies) => policies.includes("relay"),

@@ -42,8 +42,8 @@ export interface DirectConfig {
   readonly base: string;
   readonly ask: Ask;
   peerConnection(c: RTCConfiguration): RTCPeerConnection;
-  /** Whether this person's address is hidden from others. */
-  hideAddress(): boolean;
+  /** Whether this person's addresses are hidden from an account. */
+  hidesFrom(account: string): boolean;
   /** The server's clock, as far as it is known. */
   serverTime(): number;
   connected(): boolean;
@@ -78,7 +78,7 @@ export class Direct {
       signals: { send: (account, device, signal) => this.#send(account, device, signal) },
       ice: () => this.#servers(),
       peerConnection: (c) => cfg.peerConnection(c),
-      relayOnly: (account) => account !== core.account && cfg.hideAddress(),
+      relayOnly: (account) => account !== core.account && cfg.hidesFrom(account),
       frame: (link, f) => this.#frame(link, f),
       changed: (link) => this.#changed(link),
       allowLoopback: serverHost(cfg.base) === "localhost",
@@ -95,9 +95,10 @@ export class Direct {
     this.#links.close();
   }
 
-  /** Reads device lists again, which may have changed: a link to a device that was taken out of one ends. */
+  /** Reads again what is stored of accounts: the own device list may have changed, and with whom there may be links. */
   async refresh(): Promise<void> {
     const { core } = this.#cfg;
+    for (const link of this.#links.links) if (!this.#mayLink(link.account)) link.close("forbidden");
     this.#own = await core.list(core.people.get(core.account));
     for (const link of this.#links.links) {
       const list = await core.list(core.people.get(link.account));
@@ -123,12 +124,19 @@ export class Direct {
     return this.#ice;
   }
 
+  /** Whether there may be links to an account: they pass the server by, which keeps apart who is not to hear of another. */
+  #mayLink(account: ID): boolean {
+    const { core } = this.#cfg;
+    if (account === core.account) return true;
+    const p = core.people.get(account);
+    return p?.relation === "accepted" && !p.blocked && !core.privacy.hidePresence;
+  }
+
   async #lookup(account: ID, device: ID): Promise<DeviceList> {
     const { core, lists } = this.#cfg;
     for (const fetched of [false, true]) {
       const p = core.people.get(account);
-      if (p?.newIdentity != null || (account !== core.account && p?.relation !== "accepted"))
-        throw new Error("not a contact");
+      if (p?.newIdentity != null || !this.#mayLink(account)) throw new Error("not somebody to link with");
       const list = await core.list(p);
       if (list?.device(device) !== undefined) return list;
       if (!fetched) await lists(account);
@@ -157,7 +165,9 @@ export class Direct {
   }
 
   signal(from: SignalFrom): void {
-    if (from.signal !== undefined) this.#links.handleSignal(idFrom(from.account), idFrom(from.device), from.signal);
+    const account = idFrom(from.account);
+    if (from.signal === undefined || !this.#mayLink(account)) return;
+    this.#links.handleSignal(account, idFrom(from.device), from.signal);
   }
 
   /** The network changed. */
@@ -165,15 +175,15 @@ export class Direct {
     this.#links.networkChanged();
   }
 
-  /** Ends all links, for others to be made under another setting. */
-  renew(): void {
-    for (const link of this.#links.links) link.close("restart");
+  /** Ends the links to an account, null for all, for others to be made under another setting. */
+  renew(account: string | null): void {
+    for (const link of this.#links.links) if (account === null || link.account === account) link.close("restart");
   }
 
   /** A conversation is in view: links to its people are worth having. */
   view(conversation: string): void {
     const { core, presence } = this.#cfg;
-    for (const account of this.#others(core.conversations.get(conversation)))
+    for (const account of this.#others(core.conversations.get(conversation)).filter((one) => this.#mayLink(one)))
       for (const device of presence(account)?.devices ?? []) this.#links.open(account, device as ID);
   }
 
@@ -213,6 +223,7 @@ export class Direct {
   }
 
   #frame(link: Link, f: Frame): void {
+    if (!this.#mayLink(link.account)) return;
     switch (f.kind.case) {
       case "direct":
         this.#take(link, f.kind.value).catch((e: unknown) => console.warn("direct message", e));

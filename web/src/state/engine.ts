@@ -2,9 +2,18 @@ import { create } from "@bufbuild/protobuf";
 import type { FrameKind } from "../net/connection.ts";
 import type { Rest } from "../net/rest.ts";
 import { Socket, type SocketState } from "../net/socket.ts";
+import type { Bytes } from "../wire/bytes.ts";
 import { type ID, idBytes, idFrom, newID } from "../wire/ids.ts";
 import { VERSION } from "../wire/limits.ts";
-import { HelloSchema, PresenceState, SetPresenceSchema, TypingSchema, type Welcome } from "../wire/schema.ts";
+import { cleanNickname } from "../wire/names.ts";
+import {
+  HelloSchema,
+  type PersonSetting,
+  PresenceState,
+  SetPresenceSchema,
+  TypingSchema,
+  type Welcome,
+} from "../wire/schema.ts";
 import { renewSession } from "./account.ts";
 import { AccountSync } from "./changes.ts";
 import { Contacts } from "./contacts.ts";
@@ -20,9 +29,11 @@ import { changePassword, deleteAccount, keepAccount, makeRecovery, revokeDevices
 import type { Platform } from "./platform.ts";
 import { Projection } from "./projection.ts";
 import { markRead } from "./reading.ts";
-import { Meta } from "./records.ts";
 import { recoverFormer } from "./reset.ts";
+import { markCompared, numberWith } from "./safety.ts";
+import { Settings } from "./settings.ts";
 import { type Ask, Sync } from "./sync.ts";
+import type { Owner } from "./tabs.ts";
 import { OpenTimeline } from "./timeline.ts";
 import type {
   DeviceLink,
@@ -31,7 +42,8 @@ import type {
   MessageView,
   OpenConversation,
   Person,
-  Session,
+  Privacy,
+  SafetyNumber,
   View,
 } from "./types.ts";
 import { absent, personView } from "./views.ts";
@@ -56,13 +68,14 @@ export interface EngineConfig {
 }
 
 /** The session of the one tab that owns socket, links, counter and outbox. */
-export class Engine implements Session {
+export class Engine implements Owner {
   readonly #cfg: EngineConfig;
   readonly #core: Core;
   readonly #socket: Socket;
   readonly #cursors: Cursors;
   readonly #sync: Sync;
   readonly #changes: AccountSync;
+  readonly #settings: Settings;
   readonly #contacts: Contacts;
   readonly #links: DeviceLinks;
   readonly #outbox: Outbox;
@@ -79,7 +92,6 @@ export class Engine implements Session {
   #typed: { conversation: string; time: number } = { conversation: "", time: 0 };
   #lastActive = Date.now();
   #away = false;
-  #hideAddress = false;
 
   private constructor(cfg: EngineConfig) {
     const { core, platform, base, rest } = cfg;
@@ -92,19 +104,26 @@ export class Engine implements Session {
     const ask = this.#ask;
     this.#cursors = new Cursors(ask);
     this.#live = new Live(core, () => this.#projection.changed());
+    this.#settings = new Settings({
+      core,
+      ask,
+      changed: () => this.#projection.changed(),
+      linksChanged: (account) => this.#renewLinks(account),
+      report: (e) => console.warn("setting", e),
+    });
     this.#projection = new Projection({
       core,
       base,
       live: this.#live,
       online: () => platform.online(),
       linkTo: (account) => this.#linkTo(account),
-      hideAddress: () => this.#hideAddress,
       asking: () => this.#links.asking,
+      settings: this.#settings,
     });
     this.#links = new DeviceLinks(cfg, () => this.#projection.changed());
     const report = (e: unknown): void => console.warn("sync", e);
     this.#sync = new Sync({ core, ask, cursors: this.#cursors, report, restored: () => this.#restored() });
-    this.#changes = new AccountSync({ core, ask, sync: this.#sync, report });
+    this.#changes = new AccountSync({ core, ask, sync: this.#sync, settings: this.#settings, report });
     this.#contacts = new Contacts({ core, ask, changes: this.#changes, rest, base });
     this.#socket = this.#newSocket();
     this.#outbox = new Outbox({
@@ -150,18 +169,20 @@ export class Engine implements Session {
   static async start(cfg: EngineConfig): Promise<Engine> {
     const engine = new Engine(cfg);
     await engine.#changes.load();
-    engine.#hideAddress = (await cfg.core.db.get("meta", Meta.hideAddress)) === true;
+    await engine.#settings.load();
     engine.#direct = await Direct.start({
       core: cfg.core,
       base: cfg.base,
       ask: engine.#ask,
       peerConnection: (c) => cfg.platform.peerConnection(c),
-      hideAddress: () => engine.#hideAddress,
+      hidesFrom: (account) => engine.#settings.hidesFrom(account),
       serverTime: () => Date.now() + engine.#ahead,
       connected: () => engine.#socket.connected,
       presence: (account) => engine.#live.presence(account),
       lists: (account) => engine.#sync.lists(account),
-      typing: (t) => engine.#live.typing(t),
+      typing: (t) => {
+        if (!cfg.core.privacy.hideTyping) engine.#live.typing(t);
+      },
       changed: () => engine.#projection.changed(),
     });
     await engine.#handedOver();
@@ -208,6 +229,7 @@ export class Engine implements Session {
       for (const state of w.behind) await this.#sync.state(state);
       await this.#takeIdentities();
       this.#keepLinks();
+      this.#settings.handOver().catch((e: unknown) => console.warn("setting", e));
     } finally {
       this.#greeting = false;
     }
@@ -280,6 +302,12 @@ export class Engine implements Session {
     for (const t of this.#projection.timelines) this.#direct?.view(t.conversation);
   }
 
+  /** Those that are open know the addresses of both ends. */
+  #renewLinks(account: string | null): void {
+    this.#direct?.renew(account);
+    this.#keepLinks();
+  }
+
   #stored(c: Changes): void {
     for (const m of c.arrived) this.#live.stopped(m.conversation);
     this.#direct?.refresh().catch((e: unknown) => console.error("own list", e));
@@ -318,7 +346,7 @@ export class Engine implements Session {
   #person(account: string): Person {
     const p = this.#core.people.get(account);
     if (p === undefined) throw new Error("nobody of this account is known");
-    return personView(this.#core, p, this.#live.presence(account) ?? absent);
+    return personView(this.#core, p, this.#settings.person(account), this.#live.presence(account) ?? absent);
   }
 
   // What a person does
@@ -381,6 +409,7 @@ export class Engine implements Session {
     const said = this.#typed.conversation === conversation ? this.#typed.time : 0;
     if (writing && Math.abs(now - said) < TYPING_EVERY) return;
     this.#typed = { conversation, time: writing ? now : 0 };
+    if (this.#core.privacy.hideTyping) return;
     if (this.#socket.connected) {
       const value = create(TypingSchema, { conversation: idBytes(conversation as ID), stopped: !writing });
       this.#socket.tell({ case: "typing", value });
@@ -448,6 +477,22 @@ export class Engine implements Session {
     return this.#remote(() => this.#contacts.join(link));
   }
 
+  remove(account: string): Promise<void> {
+    return this.#remote(() => this.#contacts.remove(account as ID));
+  }
+
+  block(account: string, on: boolean): Promise<void> {
+    return this.#remote(() => this.#contacts.block(account as ID, on));
+  }
+
+  setPrivacy(privacy: Privacy): Promise<void> {
+    return this.#remote(() => this.#contacts.setPrivacy(privacy));
+  }
+
+  setAvatar(image: Bytes | null): Promise<void> {
+    return this.#remote(() => this.#contacts.setAvatar(image));
+  }
+
   setName(nickname: string): Promise<void> {
     return this.#remote(() => this.#contacts.setName(nickname));
   }
@@ -505,16 +550,31 @@ export class Engine implements Session {
   }
 
   hideAddress(on: boolean): Promise<void> {
-    return command(async () => {
-      await this.#core.step(async (s) => {
-        s.batch.set(Meta.hideAddress, on);
-        s.afterwards(() => {
-          this.#hideAddress = on;
-        });
-      });
-      this.#direct?.renew(); // those that are open know the addresses of both ends
-      this.#keepLinks();
+    return this.#remote(() => this.#settings.setHideAddress(on));
+  }
+
+  hideAddressFrom(account: string, on: boolean): Promise<void> {
+    return this.#note(account, (s) => {
+      s.hideAddress = on;
     });
+  }
+
+  setNickname(account: string, name: string): Promise<void> {
+    return this.#note(account, (s) => {
+      s.nickname = name.trim() === "" ? "" : cleanNickname(name);
+    });
+  }
+
+  #note(account: string, change: (s: PersonSetting) => void): Promise<void> {
+    return this.#remote(() => this.#settings.changePerson(account, change));
+  }
+
+  safety(account: string): Promise<SafetyNumber> {
+    return command(() => numberWith(this.#core, account));
+  }
+
+  markCompared(account: string, digits: string): Promise<void> {
+    return this.#remote(() => markCompared(this.#core, this.#settings, account, digits));
   }
 
   retryNow(): void {

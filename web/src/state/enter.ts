@@ -19,6 +19,7 @@ const STORES: readonly StoreName[] = [
   "invitations",
   "devices",
   "intents",
+  "settings",
   "messages",
 ];
 

@@ -8,6 +8,7 @@ import { IdentityChangedError } from "./people.ts";
 import { CommandError, type FailureCode } from "./types.ts";
 
 const codes: Partial<Record<ErrorCode, FailureCode>> = {
+  [ErrorCode.FORBIDDEN]: "forbidden",
   [ErrorCode.NOT_FOUND]: "not-found",
   [ErrorCode.RATE_LIMITED]: "rate-limited",
   [ErrorCode.NAME_INVALID]: "name-invalid",
@@ -31,7 +32,8 @@ export function commandError(e: unknown): CommandError {
   if (e instanceof CommandError) return e;
   if (e instanceof DOMException && e.name === "AbortError") return new CommandError("internal", "it was called off");
   if (e instanceof WireError) return new CommandError(codes[e.code] ?? "internal", e.message, e.retryAfter);
-  if (e instanceof OfflineError || e instanceof NotReadyError) return new CommandError("offline", e.message);
+  if (e instanceof OfflineError) return new CommandError("offline", e.message);
+  if (e instanceof NotReadyError) return new CommandError("not-ready", e.message);
   if (e instanceof UnreachableError) return new CommandError("unreachable", e.message);
   if (e instanceof SignedOutError) return new CommandError("signed-out", e.message);
   if (e instanceof IdentityChangedError) return new CommandError("identity-changed", e.message);

@@ -20,6 +20,7 @@ import {
   register,
   setPassword,
 } from "./account.ts";
+import { AdminClient } from "./admin.ts";
 import { Core } from "./core.ts";
 import { Batch, type Database, type Lost, openDatabase } from "./db.ts";
 import { Engine } from "./engine.ts";
@@ -80,6 +81,7 @@ export class BrowserGate implements Gate {
     this.#session = await TabSession.start(
       {
         platform: this.#platform,
+        admin: new AdminClient(this.#rest, this.#base),
         make: async () => {
           if (entering !== null) await moveIn(await this.#database(), entering);
           entering = null;

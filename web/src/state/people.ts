@@ -1,5 +1,5 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { type Bytes, equal, own } from "../wire/bytes.ts";
+import { type Bytes, equal, HASH_SIZE, own } from "../wire/bytes.ts";
 import { type DeviceList, openDeviceList } from "../wire/devices.ts";
 import { forbidden } from "../wire/errors.ts";
 import { type ID, idBytes, idFrom, pairID } from "../wire/ids.ts";
@@ -75,6 +75,12 @@ const relations: Partial<Record<ContactState, StoredPerson["relation"]>> = {
   [ContactState.ACCEPTED]: "accepted",
 };
 
+/** The hash of a picture in hexadecimal, "" without one. */
+export function avatarOf(hash: Uint8Array): string {
+  if (hash.length !== HASH_SIZE) return "";
+  return Array.from(hash, (octet) => octet.toString(16).padStart(2, "0")).join("");
+}
+
 /**
  * Takes what the server says of a contact. Identity and devices count only as far as they verify; resolves to what was
  * wrong with them, null when nothing was.
@@ -86,13 +92,17 @@ export async function applyContact(s: Step, from: Contact): Promise<unknown> {
   p.deleted = Number(from.profile.deletedMs);
   p.relation = relations[from.state] ?? "none";
   p.note = from.note;
+  p.blocked = from.blocked;
+  p.invitation = from.invitation;
   if (p.deleted > 0) {
     p.userName = ""; // it is free again; the nickname stays, and so does what was written
+    p.avatar = "";
     s.savePerson(p);
     return null;
   }
   p.userName = from.profile.userName;
   p.nickname = from.profile.nickname;
+  p.avatar = avatarOf(from.profile.avatar);
   p.since = Number(from.sinceMs);
   p.conversation = p.relation === "accepted" ? await pairID(s.core.account, account) : "";
   let wrong: unknown = null;

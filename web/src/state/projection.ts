@@ -2,9 +2,10 @@ import type { SocketState } from "../net/socket.ts";
 import { keyPlace } from "./authority.ts";
 import type { Changes, Core } from "./core.ts";
 import type { Live } from "./live.ts";
+import type { Settings } from "./settings.ts";
 import type { OpenTimeline } from "./timeline.ts";
 import type { AskingDevice, Connection, ConversationRow, LinkView, Person, View } from "./types.ts";
-import { absent, conversationRow, personView, type RowFacts, rowFacts } from "./views.ts";
+import { absent, avatarPath, conversationRow, invitationView, personView, type RowFacts, rowFacts } from "./views.ts";
 
 export interface ProjectionConfig {
   readonly core: Core;
@@ -15,7 +16,7 @@ export interface ProjectionConfig {
   online(): boolean;
   /** The best link to a person. */
   linkTo(account: string): LinkView;
-  hideAddress(): boolean;
+  readonly settings: Settings;
   /** New devices that ask to be let in. */
   asking(): readonly AskingDevice[];
 }
@@ -128,15 +129,17 @@ export class Projection {
   }
 
   #build(): View {
-    const { core, live, base, hideAddress, asking } = this.#cfg;
+    const { core, live, base, settings, asking } = this.#cfg;
     const people: Record<string, Person> = {};
-    for (const p of core.people.values()) people[p.account] = personView(core, p, live.presence(p.account) ?? absent);
+    for (const p of core.people.values())
+      people[p.account] = personView(core, p, settings.person(p.account), live.presence(p.account) ?? absent);
     const self = core.people.get(core.account);
     return {
       me: {
         account: core.account,
         device: core.device,
         name: self?.nickname || core.profile.userName,
+        avatar: avatarPath(self),
         userName: self?.userName || core.profile.userName,
         admin: self?.admin ?? false,
         host: new URL(base).host,
@@ -146,13 +149,7 @@ export class Projection {
       connection: this.#connection(),
       people,
       conversations: this.#rows(),
-      invitations: [...core.invitations.values()].map(({ code, link, usesLeft, expires, revoked }) => ({
-        code,
-        link,
-        usesLeft,
-        expires,
-        revoked,
-      })),
+      invitations: [...core.invitations.values()].map(invitationView),
       devices: [...core.devices.values()]
         .filter((d) => !d.ended)
         .map(({ device, name, created, lastUsed, address = "" }) => ({
@@ -165,7 +162,8 @@ export class Projection {
         })),
       asking: asking(),
       inviteDismissed: false,
-      hideAddress: hideAddress(),
+      hideAddress: settings.hideAddress,
+      privacy: core.privacy,
     };
   }
 

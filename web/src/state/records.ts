@@ -38,10 +38,13 @@ export interface StoredPerson {
   readonly account: string;
   userName: string;
   nickname: string;
+  avatar: string; // SHA-256 of the picture in hexadecimal, "" without one
   admin: boolean; // of the server; known of oneself only
   recovery?: boolean; // there is a recovery code; known of oneself only
   deleted?: number; // when the account was deleted; absent or 0: it is not
   relation: "none" | "asked" | "asking" | "accepted";
+  blocked: boolean; // by this account
+  invitation: string; // code of the own invitation that they came by, "" for none
   note: string;
   since: number;
   conversation: string;
@@ -125,6 +128,12 @@ export interface StoredDevice {
   readonly ended: boolean;
 }
 
+/** What the account's devices share, sealed as the server has it. */
+export interface StoredSetting {
+  readonly key: string;
+  readonly value: Bytes; // SealedSetting
+}
+
 /** A text that a tab hands to the one that owns the outbox; it is durable from here on. */
 export interface Intent {
   readonly id: string; // the message's
@@ -145,6 +154,7 @@ export interface Schema extends DBSchema {
   invitations: { key: string; value: StoredInvitation };
   devices: { key: string; value: StoredDevice };
   intents: { key: string; value: Intent };
+  settings: { key: string; value: StoredSetting };
   messages: {
     key: [string, string, string];
     value: StoredMessage;
@@ -166,13 +176,15 @@ export type StoreName =
   | "invitations"
   | "devices"
   | "intents"
+  | "settings"
   | "messages";
 
 /** The account's own keys in the store meta. */
 export const Meta = {
   profile: "profile",
   accountVersion: "account_version",
-  hideAddress: "hide_address",
+  hideAddress: "hide_address", // chosen in this browser before it was a setting of the account
+  privacy: "privacy",
   locked: "locked",
 } as const;
 

@@ -4,6 +4,7 @@ import { SealedSchema } from "../wire/schema.ts";
 import type { Changes, Core } from "./core.ts";
 import { Batch } from "./db.ts";
 import {
+  Meta,
   placeOf,
   type StoredConversation,
   type StoredDevice,
@@ -12,6 +13,7 @@ import {
   type StoredMessage,
   type StoredPerson,
 } from "./records.ts";
+import type { Privacy } from "./types.ts";
 
 const messageKey = (m: { conversation: string; device: string; id: string }): string =>
   `${m.conversation}/${m.device}/${m.id}`;
@@ -127,6 +129,18 @@ export class Step implements Changes {
     this.#after.push(() => this.core.devices.set(d.device, d));
   }
 
+  saveSetting(key: string, value: Bytes): void {
+    this.batch.put("settings", { key, value });
+    this.#after.push(() => this.core.settings.set(key, value));
+  }
+
+  savePrivacy(p: Privacy): void {
+    this.batch.set(Meta.privacy, p);
+    this.#after.push(() => {
+      this.core.privacy = p;
+    });
+  }
+
   /** Does something in memory once the step is written. */
   afterwards(f: () => void): void {
     this.#after.push(f);
@@ -143,8 +157,11 @@ function stranger(account: string): StoredPerson {
     account,
     userName: "",
     nickname: "",
+    avatar: "",
     admin: false,
     relation: "none",
+    blocked: false,
+    invitation: "",
     note: "",
     since: 0,
     conversation: "",

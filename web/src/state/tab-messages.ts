@@ -19,7 +19,14 @@ export const commands = [
   "invite",
   "revokeInvitation",
   "join",
+  "setNickname",
+  "remove",
+  "block",
+  "safety",
+  "markCompared",
   "setName",
+  "setAvatar",
+  "setPrivacy",
   "changePassword",
   "keep",
   "makeRecovery",
@@ -33,6 +40,7 @@ export const commands = [
   "signOut",
   "tryDirect",
   "hideAddress",
+  "hideAddressFrom",
 ] as const;
 export type Command = (typeof commands)[number];
 
@@ -48,10 +56,18 @@ const repeatable: ReadonlySet<Command> = new Set([
   "recoverFormer",
   "decline",
   "revokeInvitation",
+  "setNickname",
+  "remove",
+  "block",
+  "safety",
+  "markCompared",
   "setName",
+  "setAvatar",
+  "setPrivacy",
   "tryDirect",
   "hideAddress",
   "exportAll",
+  "hideAddressFrom",
 ]);
 
 export const isRepeatable = (c: Command): boolean => repeatable.has(c);

@@ -6,12 +6,15 @@ import type { Intent } from "./records.ts";
 import { TabConversation } from "./tab-conversation.ts";
 import { type Command, type Hint, isEnd, isRepeatable, TABS_VERSION, type TabMessage } from "./tab-messages.ts";
 import {
+  type Admin,
   CommandError,
   type DeviceLink,
   type Invitation,
   type MessageView,
   type OpenConversation,
   type Person,
+  type Privacy,
+  type SafetyNumber,
   type Session,
   type View,
 } from "./types.ts";
@@ -30,17 +33,18 @@ const CALL_TIMEOUT = 60_000;
 const YIELD = 5_000; // how long a tab that asked to be let in is waited for
 
 /** The session of the tab that owns the account. */
-export interface Owner extends Session {
+export interface Owner extends Omit<Session, "admin"> {
   open(conversation: string, atLeast?: number): OpenConversation;
   /** Sends a text under an id: however often it is asked for, one message goes out. */
   deliver(conversation: string, text: string, id: string): Promise<void>;
-  hideAddress(on: boolean): Promise<void>;
   /** Resolves when nothing more is written. */
   stop(): Promise<void>;
 }
 
 export interface TabsConfig {
   readonly platform: Platform;
+  /** Needs nothing of the owner: every tab has the session's cookie. */
+  readonly admin: Admin;
   /** Makes the owner, from what is stored then: another tab may have written till then. */
   make(): Promise<Owner>;
   /** Makes a text durable that the owner will send: whichever tab owns the account next finds it. */
@@ -61,6 +65,7 @@ interface Served {
 
 /** The account's session as every tab has it. */
 export class TabSession implements Session {
+  readonly admin: Admin;
   readonly #cfg: TabsConfig;
   readonly #tab = newID();
   readonly #channel: TabChannel;
@@ -82,6 +87,7 @@ export class TabSession implements Session {
 
   private constructor(cfg: TabsConfig) {
     this.#cfg = cfg;
+    this.admin = cfg.admin;
     this.#channel = cfg.platform.channel(CHANNEL);
     this.#channel.onmessage = (e) => this.#receive(e.data as TabMessage);
     this.#unwatch = cfg.platform.watch({
@@ -487,6 +493,27 @@ export class TabSession implements Session {
   async join(link: string): Promise<string> {
     return (await this.#call("join", link)) as string;
   }
+  async setNickname(account: string, name: string): Promise<void> {
+    await this.#call("setNickname", account, name);
+  }
+  async remove(account: string): Promise<void> {
+    await this.#call("remove", account);
+  }
+  async block(account: string, on: boolean): Promise<void> {
+    await this.#call("block", account, on);
+  }
+  async safety(account: string): Promise<SafetyNumber> {
+    return (await this.#call("safety", account)) as SafetyNumber;
+  }
+  async markCompared(account: string, digits: string): Promise<void> {
+    await this.#call("markCompared", account, digits);
+  }
+  async setAvatar(image: Uint8Array<ArrayBuffer> | null): Promise<void> {
+    await this.#call("setAvatar", image);
+  }
+  async setPrivacy(privacy: Privacy): Promise<void> {
+    await this.#call("setPrivacy", privacy);
+  }
   async setName(nickname: string): Promise<void> {
     await this.#call("setName", nickname);
   }
@@ -528,6 +555,9 @@ export class TabSession implements Session {
   }
   async hideAddress(on: boolean): Promise<void> {
     await this.#call("hideAddress", on);
+  }
+  async hideAddressFrom(account: string, on: boolean): Promise<void> {
+    await this.#call("hideAddressFrom", account, on);
   }
   typing(conversation: string, writing: boolean): void {
     this.#hint("typing", conversation, writing);

@@ -20,15 +20,29 @@ export type Relation = "none" | "asked" | "asking" | "accepted";
 
 export type PresenceKind = "online" | "away" | "offline";
 
+/**
+ * What is known about somebody being who they say: no identity yet, safety number not compared, compared, or another
+ * identity than the one known was shown, which holds sending.
+ */
+export type SafetyState = "unknown" | "open" | "compared" | "changed";
+
 export interface Person {
   readonly id: string;
-  readonly name: string; // nickname as shown
+  readonly name: string; // as shown: what this account calls them, else what they call themselves
+  readonly ownName: string; // what they call themselves
+  readonly localName: string; // what this account calls them, "" for none
+  readonly avatar: string; // address of their picture, "" without one
   readonly userName: string; // "" for an account that has none
   readonly relation: Relation;
   readonly note: string; // of their request
   readonly since: number;
+  readonly blocked: boolean; // by this account; they never learn of it
+  readonly invitation: string; // code of the own invitation that they came by, "" for none
+  readonly hidesAddress: boolean; // links to them hide this account's addresses, whatever holds for others
   readonly identityChanged: boolean; // sending is held
   readonly identityPending?: boolean; // they have not accepted this account's new identity: what is written to them waits
+  readonly safety: SafetyState;
+  readonly compared: number; // when the safety number was compared, 0: it was not
   readonly conversation: string; // "" unless accepted
   readonly presence: PresenceKind;
   readonly lastSeen: number; // 0: unknown
@@ -40,6 +54,7 @@ export interface Me {
   readonly account: string;
   readonly device: string;
   readonly name: string;
+  readonly avatar: string; // address of the own picture, "" without one
   readonly userName: string; // "" until the account is kept
   readonly admin: boolean;
   readonly host: string;
@@ -100,9 +115,23 @@ export interface Timeline {
 export interface Invitation {
   readonly code: string;
   readonly link: string; // "" when made on another device: only that one knows the secret
+  readonly uses: number; // for how many people it was made
   readonly usesLeft: number;
   readonly expires: number;
   readonly revoked: boolean;
+}
+
+/** What this account does not show; each works both ways. */
+export interface Privacy {
+  readonly hidePresence: boolean; // online, away and last seen
+  readonly hideRead: boolean; // how far one has read
+  readonly hideTyping: boolean;
+}
+
+/** What two people compare: twelve groups of four digits, and what the QR code says of them. */
+export interface SafetyNumber {
+  readonly digits: string;
+  readonly text: string;
 }
 
 export interface DeviceView {
@@ -147,7 +176,8 @@ export interface View {
   readonly devices: readonly DeviceView[];
   readonly asking: readonly AskingDevice[]; // by links that this browser shows
   readonly inviteDismissed: boolean;
-  readonly hideAddress?: boolean; // links of this browser go through TURN alone
+  readonly hideAddress: boolean; // links go through TURN alone
+  readonly privacy: Privacy;
 }
 
 /** What a person is told when a command fails; `code` is stable, `detail` plain English from the server. */
@@ -183,6 +213,8 @@ export type FailureCode =
   | "last-admin"
   | "too-many"
   | "wrong-code" // user name or recovery code
+  | "forbidden"
+  | "not-ready" // another device of the account has to be online first
   | "untrusted" // the server answered something that does not verify
   | "internal";
 
@@ -215,7 +247,21 @@ export interface Session {
   /** Uses somebody's invitation with this account; resolves to the conversation. */
   join(link: string): Promise<string>;
 
+  /** What this account calls somebody, "" for what they call themselves. */
+  setNickname(account: string, name: string): Promise<void>;
+  /** Ends a contact on both sides, or withdraws a request. */
+  remove(account: string): Promise<void>;
+  /** To somebody blocked one looks offline, and what they write waits. */
+  block(account: string, on: boolean): Promise<void>;
+  /** The safety number with a person, of the identity that was shown last. Rejects with not-found. */
+  safety(account: string): Promise<SafetyNumber>;
+  /** Notes on all devices that these digits were compared. Rejects with identity-changed if they are not the number now. */
+  markCompared(account: string, digits: string): Promise<void>;
+
   setName(nickname: string): Promise<void>;
+  /** Shows a picture to contacts: a JPEG, PNG or WebP of at most 64 KiB; null takes it away. */
+  setAvatar(image: Uint8Array<ArrayBuffer> | null): Promise<void>;
+  setPrivacy(privacy: Privacy): Promise<void>;
   changePassword(old: string, password: string): Promise<void>;
   /** Gives an account that has only a name a user name and a password. */
   keep(userName: string, password: string): Promise<void>;
@@ -244,8 +290,70 @@ export interface Session {
   tryDirect(account: string): Promise<void>;
   /** The person uses the page (for presence). */
   active(): void;
-  /** Makes links of this browser go through TURN alone, so that nobody learns its addresses. */
-  hideAddress?(on: boolean): Promise<void>;
+  /** Makes all links go through TURN alone, on all devices, so that nobody learns their addresses. */
+  hideAddress(on: boolean): Promise<void>;
+  /** The same for links to one person. */
+  hideAddressFrom(account: string, on: boolean): Promise<void>;
+
+  /** For administrators; everybody else gets not-found. */
+  readonly admin: Admin;
+}
+
+/** An account as an administrator sees it: never what it writes, or to whom. */
+export interface PlaceUser {
+  readonly account: string;
+  readonly userName: string;
+  readonly name: string;
+  readonly admin: boolean;
+  readonly created: number;
+  readonly lastSeen: number;
+  readonly suspended: number; // since when, 0: it is not
+  readonly devices: number;
+  readonly bytes: number; // of sealed messages that are kept of it
+}
+
+/** An invitation as an administrator sees it. */
+export interface PlaceInvitation {
+  readonly code: string;
+  readonly account: string; // who made it
+  readonly name: string; // of them
+  readonly uses: number;
+  readonly usesLeft: number;
+  readonly created: number;
+  readonly expires: number;
+  readonly revoked: boolean;
+}
+
+export interface PlaceStats {
+  readonly accounts: number;
+  readonly seenToday: number;
+  readonly suspended: number;
+  readonly devices: number;
+  readonly connections: number;
+  readonly conversations: number;
+  readonly messages: number;
+  readonly bytes: number; // of the database
+  readonly invitations: number; // that can still be used
+}
+
+export interface PlaceSettings {
+  readonly registration: "open" | "invite" | "closed";
+  readonly name: string; // of the place
+}
+
+/** What an administrator may do. Nothing here reaches contacts, conversations or contents. */
+export interface Admin {
+  /** A page of accounts whose names hold the query, behind a mark of an earlier page ("" for the first). */
+  users(query: string, after: string): Promise<{ readonly users: readonly PlaceUser[]; readonly after: string }>;
+  suspend(account: string, on: boolean): Promise<void>;
+  /** Makes a link with which somebody who lost everything starts again, once. */
+  reset(account: string): Promise<string>;
+  invitations(after: string): Promise<{ readonly invitations: readonly PlaceInvitation[]; readonly after: string }>;
+  revokeInvitation(code: string): Promise<void>;
+  stats(): Promise<PlaceStats>;
+  settings(): Promise<PlaceSettings>;
+  /** Changes what is named and resolves to what holds then. */
+  change(settings: Partial<PlaceSettings>): Promise<PlaceSettings>;
 }
 
 export interface OpenConversation {

@@ -61,7 +61,13 @@ test("everything stays, new fields have their meaning, and what the server has t
   const db = await openDatabase(NAME, () => undefined);
   expect(await db.get("meta", "profile")).toEqual({ account: "a" });
   expect(await db.get("meta", "account_version")).toBe(undefined);
-  expect(await db.get("people", "a")).toMatchObject({ nickname: "Ada", admin: false });
+  expect(await db.get("people", "a")).toMatchObject({
+    nickname: "Ada",
+    admin: false,
+    avatar: "",
+    blocked: false,
+    invitation: "",
+  });
   expect(await db.get("conversations", "c")).toEqual({
     id: "c",
     through: 3,
@@ -77,7 +83,7 @@ test("everything stays, new fields have their meaning, and what the server has t
   );
   expect(waiting).toMatchObject([{ id: "three", after: 0, replaced: false }]);
   expect(await db.count("messages")).toBe(3);
-  expect([...db.objectStoreNames]).toEqual(expect.arrayContaining(["devices", "epochs", "intents"]));
+  expect([...db.objectStoreNames]).toEqual(expect.arrayContaining(["devices", "epochs", "intents", "settings"]));
   db.close();
 });
 

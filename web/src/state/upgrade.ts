@@ -7,6 +7,7 @@ type Change = IDBPTransaction<Schema, StoreNames<Schema>[], "versionchange">;
 export async function upgrade(db: IDBPDatabase<Schema>, from: number, _to: number | null, tx: Change): Promise<void> {
   if (from < 1) first(db);
   if (from < 2) await second(db, tx);
+  if (from < 3) await third(db, tx);
 }
 
 function first(db: IDBPDatabase<Schema>): void {
@@ -47,6 +48,15 @@ async function second(db: IDBPDatabase<Schema>, tx: Change): Promise<void> {
   let person = await tx.objectStore("people").openCursor();
   for (; person !== null; person = await person.continue()) await person.update({ ...person.value, admin: false });
   await tx.objectStore("meta").delete(Meta.accountVersion); // the server tells again, own devices too
+}
+
+/** What the account's devices share; pictures, who is blocked, and by which invitation somebody came. */
+async function third(db: IDBPDatabase<Schema>, tx: Change): Promise<void> {
+  db.createObjectStore("settings", { keyPath: "key" });
+  let person = await tx.objectStore("people").openCursor();
+  for (; person !== null; person = await person.continue())
+    await person.update({ ...person.value, avatar: "", blocked: false, invitation: "" });
+  await tx.objectStore("meta").delete(Meta.accountVersion); // the server tells again
 }
 
 /** What was not noted before is taken for complete. */

@@ -1,11 +1,21 @@
+import { InvitationSchema, type PersonSetting } from "../wire/schema.ts";
+import { unmarshal } from "../wire/unmarshal.ts";
 import { type Core, standingRange } from "./core.ts";
 import { missing } from "./counters.ts";
 import { ownIdentity } from "./identity.ts";
 import { isUnread } from "./reading.ts";
 import { COUNTS_BELOW } from "./receive.ts";
-import { END, type StoredConversation, type StoredMessage, type StoredPerson } from "./records.ts";
+import {
+  END,
+  type StoredConversation,
+  type StoredInvitation,
+  type StoredMessage,
+  type StoredPerson,
+} from "./records.ts";
+import { safetyOf } from "./safety.ts";
 import type {
   ConversationRow,
+  Invitation,
   LinkView,
   MessageState,
   MessageView,
@@ -165,21 +175,40 @@ export function signedOut(v: View): View {
   return { ...v, ...nothing, connection: { kind: "signed-out" } };
 }
 
-export function personView(core: Core, p: StoredPerson, presence: Presence): Person {
+/** Where a person's picture is to be had, "" without one. */
+export function avatarPath(p: StoredPerson | undefined): string {
+  return p === undefined || p.avatar === "" ? "" : `/api/v1/avatars/${p.account}/${p.avatar}`;
+}
+
+export function personView(core: Core, p: StoredPerson, note: PersonSetting, presence: Presence): Person {
   const row = core.conversations.get(p.conversation);
+  const ownName = p.nickname || p.userName || p.account.slice(0, 8);
+  const safety = safetyOf(p, note);
   return {
     id: p.account,
-    name: p.nickname || p.userName || p.account.slice(0, 8),
+    name: note.nickname || ownName,
+    ownName,
+    localName: note.nickname,
+    avatar: avatarPath(p),
     userName: p.userName,
     relation: p.relation,
     note: p.note,
     since: p.since,
+    blocked: p.blocked,
+    invitation: p.invitation,
+    hidesAddress: note.hideAddress,
     identityChanged: p.newIdentity !== null,
     identityPending: row !== undefined && !ownIdentity(core, core.chain(row)),
+    safety: safety.state,
+    compared: safety.compared,
     conversation: p.conversation,
     presence: presence.kind,
     lastSeen: presence.lastSeen,
     devices: presence.devices.length,
     deleted: (p.deleted ?? 0) > 0,
   };
+}
+
+export function invitationView({ code, link, body, usesLeft, expires, revoked }: StoredInvitation): Invitation {
+  return { code, link, uses: unmarshal(InvitationSchema, body).uses, usesLeft, expires, revoked };
 }

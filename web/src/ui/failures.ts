@@ -22,6 +22,8 @@ const sentences: Readonly<Record<FailureCode, () => string>> = {
   "last-admin": m.fail_last_admin,
   "too-many": m.fail_too_many,
   "wrong-code": m.fail_wrong_code,
+  forbidden: m.fail_forbidden,
+  "not-ready": m.fail_not_ready,
   untrusted: m.fail_untrusted,
   internal: m.fail_internal,
 };

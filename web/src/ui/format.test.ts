@@ -1,5 +1,5 @@
-import { describe, expect, it } from "vitest";
-import { clock, dayLabel, daysBetween, moment, regional, rowTime, sameDay } from "./format.ts";
+import { describe, expect, it, test } from "vitest";
+import { clock, dayLabel, daysBetween, fileSize, moment, regional, rowTime, sameDay, shortDate } from "./format.ts";
 
 const now = new Date(2026, 10, 24, 10, 46).getTime(); // a Tuesday
 const at = (days: number, hour = 9, minute = 12) => new Date(2026, 10, 24 - days, hour, minute).getTime();
@@ -62,4 +62,20 @@ describe("regional", () => {
     expect(regional("en", ["zh-CN", "en-GB", "en"])).toBe("en-GB");
     expect(regional("zh", ["en-GB"])).toBe("zh");
   });
+});
+
+test("a short date has a year only when it is another one", () => {
+  const now = new Date(2026, 10, 27).getTime();
+  expect(shortDate(new Date(2026, 10, 3).getTime(), now, "en-GB")).toBe("3 Nov");
+  expect(shortDate(new Date(2025, 10, 3).getTime(), now, "en-GB")).toBe("3 Nov 2025");
+});
+
+test("bytes are told in the unit that fits", () => {
+  expect([0, 900, 3_400, 21_000_000, 91_400_000_000].map((n) => fileSize(n, "en"))).toEqual([
+    "0 byte",
+    "900 byte",
+    "3.4 kB",
+    "21 MB",
+    "91 GB",
+  ]);
 });

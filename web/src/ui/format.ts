@@ -45,9 +45,28 @@ export function moment(time: number, now: number, locale: string): string {
   return `${day} ${clock(time, locale)}`;
 }
 
+const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"] as const;
+
+/** A number of bytes in the largest unit that leaves a number above one: 900 byte, 3.4 MB. */
+export function fileSize(bytes: number, locale: string): string {
+  const step = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
+  const value = bytes / 1000 ** step;
+  return new Intl.NumberFormat(locale, {
+    style: "unit",
+    unit: units[step] ?? "byte",
+    maximumFractionDigits: value < 10 && step > 0 ? 1 : 0,
+  }).format(value);
+}
+
 /** The person's own flavour of a language of the interface: en-GB for en when the browser prefers it. */
 export function regional(language: string, preferred: readonly string[]): string {
   return preferred.find((tag) => tag === language || tag.startsWith(`${language}-`)) ?? language;
+}
+
+/** A day that may lie long back: 3 Nov, 3 Nov 2025. */
+export function shortDate(time: number, now: number, locale: string): string {
+  const year = new Date(time).getFullYear() === new Date(now).getFullYear() ? {} : ({ year: "numeric" } as const);
+  return formatter(locale, { day: "numeric", month: "short", ...year }).format(time);
 }
 
 function relativeDay(daysAgo: number, locale: string): string {

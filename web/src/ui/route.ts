@@ -10,13 +10,14 @@ export const settingsParts = [
   "appearance",
   "language",
   "about",
+  "admin",
 ] as const;
 
 export type SettingsPart = (typeof settingsParts)[number];
 
 export type Route =
   | { readonly page: "chats" }
-  | { readonly page: "conversation"; readonly id: string }
+  | { readonly page: "conversation"; readonly id: string; readonly details: boolean }
   | { readonly page: "people" }
   | { readonly page: "settings"; readonly part: SettingsPart | "" }
   | { readonly page: "invite"; readonly code: string; readonly secret: string }
@@ -32,8 +33,8 @@ export type Route =
 export function parseRoute(path: string, fragment: string): Route {
   const [first = "", second = "", ...rest] = path.split("/").filter(Boolean).map(decode);
   const secret = fragment.replace(/^#/, "");
+  if (first === "c" && second !== "") return conversationRoute(second, rest);
   if (rest.length > 0) return { page: "unknown" };
-  if (first === "c" && second !== "") return { page: "conversation", id: second };
   if (first === "i" && second !== "") return { page: "invite", code: second, secret };
   if (first === "d") return { page: "device", code: second, secret };
   if (first === "settings") return settingsRoute(second);
@@ -50,9 +51,19 @@ export function conversationPath(id: string): string {
   return `/c/${encodeURIComponent(id)}`;
 }
 
+/** The address of a conversation with its details beside it. */
+export function detailsPath(id: string): string {
+  return `${conversationPath(id)}/details`;
+}
+
 /** The address of a part of the settings. */
 export function settingsPath(part: SettingsPart): string {
   return `/settings/${part}`;
+}
+
+function conversationRoute(id: string, rest: readonly string[]): Route {
+  if (rest.length === 0) return { page: "conversation", id, details: false };
+  return rest.length === 1 && rest[0] === "details" ? { page: "conversation", id, details: true } : { page: "unknown" };
 }
 
 function settingsRoute(part: string): Route {

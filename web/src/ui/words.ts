@@ -1,8 +1,8 @@
 // The words for a message and a person in the lists and in the conversation.
 import { m } from "../i18n/messages.js";
-import type { Connection, MessageState, MessageView, Person } from "../state/types.ts";
+import type { Connection, MessageState, MessageView, Person, SafetyState } from "../state/types.ts";
 import { failureReason } from "./failures.ts";
-import { moment } from "./format.ts";
+import { moment, shortDate } from "./format.ts";
 import { pathLabel } from "./paths.ts";
 
 const states: Readonly<Record<Exclude<MessageState, "failed">, () => string>> = {
@@ -41,6 +41,17 @@ export function spoken(message: MessageView, name: string, time: string): string
   const parts = [message.own ? m.you() : name, time, insteadOfText(message) || message.text];
   parts.push(pathLabel(message.path), stateWord(message));
   return parts.filter(Boolean).join(m.list_comma());
+}
+
+const safetyWords: Readonly<Record<Exclude<SafetyState, "compared">, () => string>> = {
+  unknown: m.safety_unknown,
+  open: m.safety_open,
+  changed: m.safety_changed,
+};
+
+/** What is known about somebody being who they say. */
+export function safetyWord({ safety, compared }: Person, now: number, locale: string): string {
+  return safety === "compared" ? m.safety_compared({ date: shortDate(compared, now, locale) }) : safetyWords[safety]();
 }
 
 /** Presence in words; "" when nothing is known, as while this device has no network. */

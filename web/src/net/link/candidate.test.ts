@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { allowed, splitCandidates, ufragOf, usable } from "./candidate.ts";
+import { allowed, concealed, concealedDescription, splitCandidates, ufragOf, usable } from "./candidate.ts";
 
 // The same addresses as in peer/link/candidate_test.go.
 const REACHABLE =
@@ -75,4 +75,16 @@ test.each(["\r\n", "\n", "\r"])("candidates are taken out of a description whose
   expect(taken).toEqual(["candidate:1 1 udp 1 127.0.0.1 9 typ host", "CANDIDATE:2"]);
   expect(sdp.split("\r\n")).toEqual(["v=0", "a=ice-ufrag:abcd"]);
   expect(ufragOf(sdp)).toBe("abcd");
+});
+
+test("while addresses are hidden only the server's candidates are told, without what lies behind them", () => {
+  const relay = "candidate:0 1 UDP 92151807 203.0.113.9 60417 typ relay raddr 192.168.1.7 rport 50000 generation 0";
+  expect(concealed(relay)).toBe(
+    "candidate:0 1 UDP 92151807 203.0.113.9 60417 typ relay raddr 0.0.0.0 rport 0 generation 0",
+  );
+  expect(concealed("candidate:1 1 udp 1 192.168.1.7 5000 typ host")).toBeNull();
+  expect(concealed("candidate:1 1 udp 1 198.51.100.7 5000 typ srflx raddr 192.168.1.7 rport 5000")).toBeNull();
+  expect(concealed("candidate:1 1 udp 1 192.168.1.7 5000 typ host ufrag typ relayed")).toBeNull();
+  const sdp = `v=0\r\nc=IN IP4 192.168.1.7\r\na=${relay}\r\na=ice-ufrag:abcd\r\na=end-of-candidates\r\n`;
+  expect(concealedDescription(sdp)).toBe("v=0\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n");
 });

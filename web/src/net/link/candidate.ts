@@ -124,6 +124,20 @@ export function splitCandidates(sdp: string): { sdp: string; lines: string[] } {
   return { sdp: kept.join("\r\n"), lines };
 }
 
+/**
+ * A candidate line as it is told while this end hides its addresses: null unless it is one of the TURN server's, and without
+ * the address behind it, which some browsers name.
+ */
+export function concealed(line: string): string | null {
+  if (!/^\S+(?: \S+){5} typ relay(?: |$)/i.test(line)) return null;
+  return line.replace(/ raddr \S+ rport \d+/i, " raddr 0.0.0.0 rport 0");
+}
+
+/** A description for the same: its candidates are told one by one. */
+export function concealedDescription(sdp: string): string {
+  return splitCandidates(sdp).sdp.replace(/^c=IN .*$/gm, "c=IN IP4 0.0.0.0");
+}
+
 /** The ICE user name fragment of a description. */
 export function ufragOf(sdp: string): string {
   return /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1] ?? "";

@@ -95,3 +95,14 @@ test("a candidate that the browser refuses harms no other", async () => {
   await theirs.described("a", [line(1), line(2)]);
   expect(used).toEqual([line(2)]);
 });
+
+test("of hidden addresses nothing is sent, however often", () => {
+  const sent: string[] = [];
+  const hidden = new LocalCandidates((c) => void sent.push(c.candidate), true);
+  hidden.add(local(1, "a"));
+  const relay = "candidate:2 1 udp 1 203.0.113.9 5000 typ relay raddr 192.168.1.2 rport 5000";
+  hidden.add({ ...local(2, "a"), candidate: relay } as RTCIceCandidate);
+  hidden.described("a");
+  hidden.repeat();
+  expect(new Set(sent)).toEqual(new Set([relay.replace("192.168.1.2 rport 5000", "0.0.0.0 rport 0")]));
+});

@@ -1,24 +1,28 @@
 import { create } from "@bufbuild/protobuf";
 import { MAX_CANDIDATES } from "../../wire/limits.ts";
 import { type Candidate, CandidateSchema } from "../../wire/schema.ts";
-import { usable } from "./candidate.ts";
+import { concealed, usable } from "./candidate.ts";
 
 /** This end's candidates: none leaves before the description that it belongs to, and all can be sent again. */
 export class LocalCandidates {
   readonly #send: (c: Candidate) => void;
+  readonly #hidden: boolean;
   #known: Candidate[] = [];
   #ufrag = ""; // of the description that was sent last
 
-  constructor(send: (c: Candidate) => void) {
+  /** hidden: nothing of this end's own addresses is told. */
+  constructor(send: (c: Candidate) => void, hidden = false) {
     this.#send = send;
+    this.#hidden = hidden;
   }
 
   /** Takes one from the browser. */
   add(c: RTCIceCandidate): void {
-    if (c.candidate === "") return;
+    const candidate = this.#hidden ? concealed(c.candidate) : c.candidate;
+    if (candidate === null || candidate === "") return;
     const ufrag = c.usernameFragment ?? this.#ufrag;
     if (this.#known.filter((one) => one.ufrag === ufrag).length >= MAX_CANDIDATES) return;
-    const out = create(CandidateSchema, { candidate: c.candidate, mid: c.sdpMid ?? "0", ufrag });
+    const out = create(CandidateSchema, { candidate, mid: c.sdpMid ?? "0", ufrag });
     this.#known.push(out);
     if (ufrag === this.#ufrag) this.#send(out);
   }

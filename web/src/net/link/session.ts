@@ -14,6 +14,7 @@ import {
 } from "../../wire/schema.ts";
 import { unmarshal } from "../../wire/unmarshal.ts";
 import { Stopwatch } from "../stopwatch.ts";
+import { concealedDescription } from "./candidate.ts";
 import { LocalCandidates, RemoteCandidates } from "./candidates.ts";
 import type { LinkConfig } from "./config.ts";
 import { Negotiation, type Terms, type Verified } from "./negotiation.ts";
@@ -55,6 +56,7 @@ export class Session {
   readonly own: boolean; // offered by this end first
   readonly #cfg: SessionConfig;
   readonly #pc: RTCPeerConnection;
+  readonly #hidden: boolean; // this end's addresses, by choice, for as long as the session lasts
   readonly #channel: RTCDataChannel;
   readonly #negotiation: Negotiation;
   readonly #local: LocalCandidates;
@@ -75,11 +77,12 @@ export class Session {
     this.#cfg = cfg;
     this.id = cfg.link;
     this.own = own;
+    this.#hidden = cfg.relayOnly(cfg.peer.account);
     this.#pc = cfg.peerConnection(this.#configuration(cfg.servers));
     this.#channel = this.#pc.createDataChannel("control", { negotiated: true, id: 0, ordered: true });
     this.#channel.binaryType = "arraybuffer";
     this.#channel.bufferedAmountLowThreshold = LOW_WATER;
-    this.#local = new LocalCandidates((value) => this.#signal({ case: "candidate", value }));
+    this.#local = new LocalCandidates((value) => this.#signal({ case: "candidate", value }), this.#hidden);
     this.#remote = new RemoteCandidates(
       (candidate) => this.#pc.addIceCandidate({ candidate, sdpMid: "0", sdpMLineIndex: 0 }),
       cfg.allowLoopback,
@@ -97,10 +100,9 @@ export class Session {
   }
 
   #configuration(servers: readonly RTCIceServer[]): RTCConfiguration {
-    const relayOnly = this.#cfg.relayOnly(this.#cfg.peer.account);
     return {
       iceServers: [...servers],
-      iceTransportPolicy: relayOnly ? "relay" : "all",
+      iceTransportPolicy: this.#hidden ? "relay" : "all",
       bundlePolicy: "max-bundle",
     };
   }
@@ -185,7 +187,7 @@ export class Session {
       toDevice: idBytes(peer.device),
       link: idBytes(this.id),
     });
-    return signDescription(self.key, body, sdp);
+    return signDescription(self.key, body, this.#hidden ? concealedDescription(sdp) : sdp);
   }
 
   /** Sends by the server, or on the channel itself while the server is away. */

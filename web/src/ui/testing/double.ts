@@ -9,10 +9,13 @@ import {
   type MessageView,
   type OpenConversation,
   type Person,
+  type Privacy,
+  type SafetyNumber,
   type Session,
   type Timeline,
   type View,
 } from "../../state/types.ts";
+import { DoubleAdmin } from "./place.ts";
 import { link, message, older, person, row, sample } from "./sample.ts";
 
 export interface DoubleOptions {
@@ -48,6 +51,7 @@ export class DoubleSession implements Session {
         account: "0b9c6f1e-2f64-4a6e-9c2e-7d1f0a3b5c8d",
         device: "d1",
         name: options.chinese ? "小林" : "Yara",
+        avatar: "",
         userName: options.nameOnly ? "" : "yara",
         admin: !options.nameOnly,
         host: "talk.example",
@@ -59,7 +63,7 @@ export class DoubleSession implements Session {
       conversations: none ? rows.map((one) => ({ ...one, link: link("waiting") })) : rows,
       invitations: options.empty
         ? []
-        : [{ code: "old", link: "", usesLeft: 3, expires: now + 86_400_000, revoked: false }],
+        : [{ code: "old", link: "", uses: 5, usesLeft: 3, expires: now + 86_400_000, revoked: false }],
       devices: [
         {
           id: "d2",
@@ -74,6 +78,7 @@ export class DoubleSession implements Session {
       asking: [],
       inviteDismissed: false,
       hideAddress: false,
+      privacy: { hidePresence: false, hideRead: false, hideTyping: false },
     };
   }
 
@@ -195,10 +200,6 @@ export class DoubleSession implements Session {
     this.set({ conversations: [row(account, link("relay"), [], { time: Date.now() }), ...this.#view.conversations] });
   }
 
-  async acceptIdentity(account: string): Promise<void> {
-    this.setPerson(account, { identityChanged: false });
-  }
-
   async recoverFormer(_code: string): Promise<void> {}
 
   async decline(account: string): Promise<void> {
@@ -210,6 +211,7 @@ export class DoubleSession implements Session {
     const made = {
       code,
       link: `https://talk.example/i/${code}#mGv3kZq0Jx8rW5tY2uA7nL4pS9dF6hB1`,
+      uses,
       usesLeft: uses,
       expires: Date.now() + days * 86_400_000,
       revoked: false,
@@ -226,6 +228,42 @@ export class DoubleSession implements Session {
 
   async join(): Promise<string> {
     return "mia";
+  }
+
+  async setNickname(account: string, name: string): Promise<void> {
+    const ownName = this.#view.people[account]?.ownName ?? "";
+    this.setPerson(account, { localName: name, name: name || ownName });
+  }
+
+  async remove(account: string): Promise<void> {
+    this.setPerson(account, { relation: "none", conversation: "" });
+    this.set({ conversations: this.#view.conversations.filter((one) => one.person !== account) });
+  }
+
+  async block(account: string, blocked: boolean): Promise<void> {
+    this.setPerson(account, { blocked });
+  }
+
+  async safety(): Promise<SafetyNumber> {
+    const digits = "4096 1187 0042 9310 7751 2268 6605 3149 8820 0917 5534 7106";
+    return { digits, text: `parley-safety:${digits.replaceAll(" ", "")}` };
+  }
+
+  async markCompared(account: string): Promise<void> {
+    this.setPerson(account, { safety: "compared", compared: Date.now() });
+  }
+
+  async acceptIdentity(account: string): Promise<void> {
+    this.setPerson(account, { identityChanged: false, safety: "open" });
+  }
+
+  async setAvatar(image: Uint8Array<ArrayBuffer> | null): Promise<void> {
+    const avatar = image === null ? "" : URL.createObjectURL(new Blob([image]));
+    this.set({ me: { ...this.#view.me, avatar } });
+  }
+
+  async setPrivacy(privacy: Privacy): Promise<void> {
+    this.set({ privacy });
   }
 
   async setName(nickname: string): Promise<void> {
@@ -298,6 +336,12 @@ export class DoubleSession implements Session {
   async hideAddress(on: boolean): Promise<void> {
     this.set({ hideAddress: on });
   }
+
+  async hideAddressFrom(account: string, on: boolean): Promise<void> {
+    this.setPerson(account, { hidesAddress: on });
+  }
+
+  readonly admin = new DoubleAdmin();
 
   #replace(old: MessageView, change: Partial<MessageView>): void {
     this.messages[old.conversation] =

@@ -10,11 +10,19 @@ export function person(id: string, name: string, more: Partial<Person> = {}): Pe
   return {
     id,
     name,
+    ownName: name,
+    localName: "",
+    avatar: "",
     userName: id,
     relation: "accepted",
     note: "",
     since: Date.now() - 40 * day,
+    blocked: false,
+    invitation: "",
+    hidesAddress: false,
     identityChanged: false,
+    safety: "open",
+    compared: 0,
     conversation: id,
     presence: "offline",
     lastSeen: 0,
@@ -98,6 +106,11 @@ export function older(conversation: string, before: MessageView, count: number, 
     };
   });
 }
+
+/** A picture of somebody. */
+const portrait = `data:image/svg+xml,${encodeURIComponent(
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" fill="#7c6f57"/><circle cx="32" cy="25" r="12" fill="#f0dcc2"/><path d="M8 64c2-16 12-22 24-22s22 6 24 22z" fill="#26423c"/></svg>',
+)}`;
 
 interface Sample {
   people: Person[];
@@ -240,6 +253,9 @@ const words = {
   en: {
     mia: "Mia",
     ben: "Ben",
+    benjamin: "Benjamin Okoye",
+    double: "Мia",
+    rude: "Rob",
     tom: "Tom",
     omar: "Omar",
     ning: "阿宁",
@@ -253,6 +269,9 @@ const words = {
   zh: {
     mia: "米娅",
     ben: "小本",
+    benjamin: "本杰明",
+    double: "米娅",
+    rude: "罗布",
     tom: "汤姆",
     omar: "欧马尔",
     ning: "Ning",
@@ -274,15 +293,24 @@ export function sample(language: "en" | "zh"): Sample {
     long: [message("long", 3, false, "👋", 9000)],
   };
   const people = [
-    person("mia", say.mia, { presence: "online", devices: 2, lastSeen: Date.now() }),
-    person("ben", say.ben, { presence: "online", devices: 1 }),
+    person("mia", say.mia, {
+      presence: "online",
+      devices: 2,
+      lastSeen: Date.now(),
+      avatar: portrait,
+      safety: "compared",
+      compared: Date.now() - 24 * day,
+    }),
+    person("ben", say.ben, { presence: "online", devices: 1, ownName: say.benjamin, localName: say.ben }),
     person("tom", say.tom, { lastSeen: Date.now() - 14 * 60 * minute }),
     person("omar", say.omar, { presence: "away", devices: 1, lastSeen: Date.now() - 20 * minute }),
-    person("ning", say.ning, { lastSeen: Date.now() - 2 * day, userName: "" }),
-    person("lena", say.lena, { identityChanged: true }),
+    person("ning", say.ning, { lastSeen: Date.now() - 2 * day, userName: "", invitation: "old" }),
+    person("lena", say.lena, { identityChanged: true, safety: "changed" }),
     person("long", say.long),
     person("ines", say.ines, { relation: "asking", conversation: "", note: say.note }),
     person("nora", say.nora, { relation: "asked", conversation: "" }),
+    person("double", say.double, { userName: "", relation: "asking", conversation: "", note: say.note }),
+    person("rob", say.rude, { relation: "none", conversation: "", blocked: true }),
   ];
   const rows = [
     row("mia", link("direct", 12), messages["mia"] ?? [], { readSeq: language === "zh" ? 107 : 507, unread: 2 }),
