@@ -2,11 +2,9 @@ package peer
 
 import (
 	"context"
-	"errors"
 	"sync"
 
 	"github.com/parley-chat/parley/peer/link"
-	"github.com/parley-chat/parley/peer/local"
 	"github.com/parley-chat/parley/proto"
 	pb "github.com/parley-chat/parley/proto/parleyv1"
 )
@@ -77,15 +75,11 @@ func (c *Client) closeLinks(chosen func(*link.Link) bool) {
 func (c *Client) HideAddress(ctx context.Context) (hide bool, err error) {
 	err = c.update(ctx, func(w *work) error {
 		s, err := w.Setting(proto.SettingLinks)
-		if errors.Is(err, local.ErrNotFound) {
-			return nil
+		if err == nil {
+			value := &pb.LinkSetting{}
+			hide = !s.Opened || proto.Unmarshal(s.Value, value) != nil || value.GetHideAddress()
 		}
-		if err != nil {
-			return err
-		}
-		value := &pb.LinkSetting{}
-		hide = !s.Opened || proto.Unmarshal(s.Value, value) != nil || value.GetHideAddress()
-		return nil
+		return unlessNotFound(err)
 	})
 	return hide, err
 }

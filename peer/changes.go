@@ -178,27 +178,41 @@ func (c *Client) storeOwn(ctx context.Context, changes *pb.AccountChanges, fetch
 				return err
 			}
 		}
-		for _, d := range changes.GetDevices() {
-			if err := w.takeDevice(d); err != nil {
-				return err
-			}
+		if err := w.takeDevices(changes.GetDevices()); err != nil {
+			return err
 		}
 		if changes.GetDeviceList() != nil { // one that is refused changes nothing: the list known before stays in force
 			if err := w.report(w.learnList(self, changes.GetDeviceList())); err != nil {
 				return err
 			}
 		}
-		for _, state := range changes.GetInvitations() {
-			err := w.keepInvitation(state)
-			if unknown := (*unknownDeviceError)(nil); errors.As(err, &unknown) && !fetched {
-				return err
-			}
-			if err := w.report(err); err != nil {
-				return err
-			}
+		if err := w.keepInvitations(changes.GetInvitations(), fetched); err != nil {
+			return err
 		}
 		return w.SavePerson(self)
 	})
+}
+
+func (w *work) takeDevices(devices []*pb.DeviceState) error {
+	for _, d := range devices {
+		if err := w.takeDevice(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) keepInvitations(invitations []*pb.InvitationState, fetched bool) error {
+	for _, state := range invitations {
+		err := w.keepInvitation(state)
+		if unknown := (*unknownDeviceError)(nil); errors.As(err, &unknown) && !fetched {
+			return err
+		}
+		if err := w.report(err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // report tells of an error, unless the transaction cannot go on after it: then it comes back.

@@ -210,7 +210,7 @@ func (p *Profile) ring(seed []byte) *pb.KeyRing {
 
 // checkOwn says whether what the server returned is this account and not older than what this device has seen of it.
 func (c *Client) checkOwn(ctx context.Context, a *account) error {
-	return c.update(ctx, func(w *work) error {
+	return c.update(ctx, func(*work) error {
 		if c.list == nil {
 			return ErrNotReady
 		}

@@ -1,7 +1,6 @@
 package proto
 
 import (
-
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/unicode/norm"
 

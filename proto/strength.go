@@ -146,13 +146,16 @@ func jumps(p string) int {
 	return n
 }
 
-var keyRows = []string{"`1234567890-=", "qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./", "qwertzuiop", "azertyuiop"}
+// keyRows are those of the usual keyboards.
+func keyRows() [6]string {
+	return [6]string{"`1234567890-=", "qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./", "qwertzuiop", "azertyuiop"}
+}
 
 func follows(a, b rune) bool {
 	if d := a - b; d >= -1 && d <= 1 {
 		return true
 	}
-	for _, row := range keyRows {
+	for _, row := range keyRows() {
 		i, j := strings.IndexRune(row, a), strings.IndexRune(row, b)
 		if i >= 0 && j >= 0 && (i-j == 1 || j-i == 1) {
 			return true

@@ -23,7 +23,7 @@ var strengthSamples = map[string]PasswordWeakness{
 	"qwertyuiop": PasswordCommon, "qwertyuiopqwertyuiop": PasswordCommon,
 	"wang-wei": PasswordAboutMe, "Wang-Wei1987": PasswordAboutMe, "wang-weiwang-wei12": PasswordAboutMe, "chat.example!": PasswordAboutMe,
 	"aaaaaaaaaaaaaaaa": PasswordSimple, "abcdefghijklmnop": PasswordSimple, "zyxwvutsrqpo": PasswordSimple, "xyxyxyxyxyxy": PasswordSimple,
-	"abab abab": PasswordSimple, "kx7kx7kx7kx7": PasswordSimple, "sdfghjklsdfghjkl": PasswordSimple, "密码密码密码密码": PasswordSimple,
+	"abab-abab": PasswordSimple, "kx7kx7kx7kx7": PasswordSimple, "sdfghjklsdfghjkl": PasswordSimple, "密码密码密码密码": PasswordSimple,
 	"correct horse battery": PasswordFine, "dragon938475620183": PasswordFine, "wang-wei likes tea": PasswordFine, "mia7#kQz": PasswordFine,
 	"月亮船长绿茶": PasswordShort, "月亮船长绿茶书包": PasswordFine, "f3Qz9!kP": PasswordFine, "päron äpple": PasswordFine,
 }

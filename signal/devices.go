@@ -160,12 +160,12 @@ func (s *Server) checkGeneration(ctx context.Context, previous, next *proto.Devi
 // as the older device has. It makes no new generation: what it seals would be known to the added device.
 func checkAllGenerations(previous, next *proto.DeviceList, first uint32, req *pb.UpdateDevices) error {
 	grants := req.GetGenerationGrants()
-	newest, n := next.GetGeneration(), uint32(min(len(grants), math.MaxUint32)) //nolint:gosec // as it is
+	newest, n := next.GetGeneration(), uint32(min(len(grants), math.MaxUint32))
 	if newest != previous.GetGeneration() || req.GetKeyRing() != nil || n > newest || n < newest-first+1 {
 		return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "a device link adds a device with a grant of every generation, and changes nothing else")
 	}
 	for i, g := range grants {
-		if g.GetGeneration() != newest-n+1+uint32(i) || !bytes.Equal(g.GetDevice(), req.GetNewDevice()) || !keySealed(g) { //nolint:gosec // at most n
+		if g.GetGeneration() != newest-n+1+uint32(i) || !bytes.Equal(g.GetDevice(), req.GetNewDevice()) || !keySealed(g) {
 			return proto.Errorf(pb.ErrorCode_ERROR_CODE_MALFORMED, "the grants of a device link are for the new device, of every generation, oldest first")
 		}
 	}

@@ -40,7 +40,7 @@ func (s *Server) adminReset(c *gin.Context) {
 		s.fail(c, err)
 		return
 	}
-	s.reply(c, &pb.AdminReset{Code: code, ExpiresMs: uint64(expires.UnixMilli())}) //nolint:gosec // positive
+	s.reply(c, &pb.AdminReset{Code: code, ExpiresMs: uint64(expires.UnixMilli())})
 }
 
 var byReset = proof{"reset", "user name or reset code is wrong, or the code has expired", func(a *store.Account) (salt, hash []byte, master *pb.Sealed) { //nolint:gochecknoglobals // a constant

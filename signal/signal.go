@@ -79,7 +79,7 @@ type Config struct {
 	Registration  Registration // until an administrator sets another
 	URL           string       // where browsers reach the server
 	Version       string
-	WebHash       string // SHA-256 of the build of the browser app, as 'parley version' shows it
+	WebHash       string           // SHA-256 of the build of the browser app, as 'parley version' shows it
 	Setup         string           // one-time secret that makes the first account the administrator
 	Web           http.Handler     // answers GET outside /api; nil: nothing there
 	Clock         func() time.Time // of sessions, tickets, invitations and throttling; nil: time.Now

@@ -344,7 +344,7 @@ func TestSignalsToSlowReader(t *testing.T) {
 	for reader.next().GetEvents() == nil { //nolint:revive // signals come first
 	}
 	sb.ok(signalTo(anna, slow, description("v=0")))
-	reader.push("a signal again", func(f *pb.Frame) bool { return string(f.GetSignalFrom().GetSignal().GetDescription().GetSdp()) == "v=0" })
+	reader.push("a signal again", func(f *pb.Frame) bool { return f.GetSignalFrom().GetSignal().GetDescription().GetSdp() == "v=0" })
 }
 
 // TestCloseWithSlowReaders: a client that takes nothing does not hold the server up.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -172,11 +173,7 @@ func destination(frame []byte) string {
 func (c *capture) to() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make(map[string]int)
-	for to, n := range c.seen {
-		out[to] = n
-	}
-	return out
+	return maps.Clone(c.seen)
 }
 
 // listen is `parley listen` on a machine.

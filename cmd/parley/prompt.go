@@ -70,7 +70,7 @@ func secret(io stdio, variable, what string) (string, error) {
 // The files that secrets come from where there is no terminal.
 const (
 	passwordFile    = "PARLEY_PASSWORD_FILE"
-	newPasswordFile = "PARLEY_NEW_PASSWORD_FILE"
+	newPasswordFile = "PARLEY_NEW_PASSWORD_FILE" //nolint:gosec // a name
 	recoveryFile    = "PARLEY_RECOVERY_FILE"
 )
 

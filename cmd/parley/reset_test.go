@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ecdh"
 	"crypto/ed25519"
-	"errors"
 	"io"
 	"net/http"
 	"regexp"
@@ -55,9 +54,13 @@ func restAs(t *testing.T, token, method, url string, in, out gproto.Message) {
 	}
 	request := must(http.NewRequestWithContext(t.Context(), method, url, body))
 	request.Header.Set("Authorization", "Bearer "+token)
-	response := must(http.DefaultClient.Do(request))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
 	b, err := io.ReadAll(response.Body)
-	if err := errors.Join(err, response.Body.Close()); err != nil || response.StatusCode >= http.StatusBadRequest {
+	if err != nil || response.StatusCode >= http.StatusBadRequest {
 		t.Fatalf("%s %s: %d %s, %v", method, url, response.StatusCode, b, err)
 	}
 	if out != nil {

@@ -10,7 +10,7 @@ import (
 	"image/color"
 	_ "image/gif" // formats that Avatar reads
 	"image/jpeg"
-	_ "image/png"
+	_ "image/png" // decoded too
 	"io"
 
 	"golang.org/x/image/draw"

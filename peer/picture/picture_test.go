@@ -186,7 +186,7 @@ func TestRefused(t *testing.T) {
 		if !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if spent := after.TotalAlloc - before.TotalAlloc; test.is == ErrTooLarge && name != "large file" && spent > 4<<20 {
+		if spent := after.TotalAlloc - before.TotalAlloc; errors.Is(test.is, ErrTooLarge) && name != "large file" && spent > 4<<20 {
 			t.Errorf("%s: %d bytes were spent on it", name, spent)
 		}
 	}

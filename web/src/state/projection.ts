@@ -144,6 +144,7 @@ export class Projection {
         admin: self?.admin ?? false,
         host: new URL(base).host,
         keys: keyPlace(core),
+        earlier: core.profile.accountKeys.length > 0 && core.profile.accountKeys.every((k) => k.generation > 1), // the first was 1
         recovery: self?.recovery ?? false,
       },
       connection: this.#connection(),

@@ -61,6 +61,7 @@ export interface Me {
   /** What changes the account: its password, this browser alone (no password yet), or another device of such an account. */
   readonly keys: "password" | "here" | "elsewhere";
   readonly recovery: boolean; // there is a recovery code
+  readonly earlier: boolean; // messages from before a reset are closed here
 }
 
 /** The best link to a person's devices. */

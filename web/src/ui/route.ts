@@ -22,6 +22,7 @@ export type Route =
   | { readonly page: "settings"; readonly part: SettingsPart | "" }
   | { readonly page: "invite"; readonly code: string; readonly secret: string }
   | { readonly page: "setup"; readonly secret: string }
+  | { readonly page: "reset"; readonly secret: string } // "" without a code
   | { readonly page: "login" }
   | { readonly page: "register" }
   | { readonly page: "recover" }
@@ -40,7 +41,7 @@ export function parseRoute(path: string, fragment: string): Route {
   if (first === "settings") return settingsRoute(second);
   if (second !== "") return { page: "unknown" };
   if (first === "") return { page: "chats" };
-  if (first === "setup") return { page: "setup", secret };
+  if (first === "setup" || first === "reset") return { page: first, secret };
   if (first === "people" || first === "login" || first === "register" || first === "recover" || first === "keep")
     return { page: first };
   return { page: "unknown" };

@@ -57,6 +57,7 @@ export class DoubleSession implements Session {
         host: "talk.example",
         keys: options.nameOnly ? "here" : "password",
         recovery: false,
+        earlier: false,
       },
       connection: options.connection,
       people: Object.fromEntries(people.map((one) => [one.id, one])),
