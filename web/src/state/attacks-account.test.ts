@@ -148,7 +148,7 @@ test("a server that shows another person than an invitation names is caught", as
       return Response.json(info);
     },
   });
-  await expect(tab.gate.joinByName(code, link.split("#")[1] ?? "", "Cyd")).rejects.toMatchObject({ code: "internal" });
+  await expect(tab.gate.joinByName(code, link.split("#")[1] ?? "", "Cyd")).rejects.toMatchObject({ code: "forbidden" });
 });
 
 test("whoever joins by an own invitation is pinned by it, whatever list the server shows", async () => {

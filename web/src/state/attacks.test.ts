@@ -250,7 +250,7 @@ test("a grant that the server made opens nothing, and the members are asked for 
     (all) => all.includes(1n),
     "the members are asked",
   );
-  await expect(session.send(conversation, "too early")).rejects.toMatchObject({ code: "offline" });
+  await expect(session.send(conversation, "too early")).rejects.toMatchObject({ code: "not-ready" });
 });
 
 test("somebody else's conversation is not kept", async () => {

@@ -116,7 +116,7 @@ test("what was refused stays where it stood, says why, and can be discarded", as
   await ben.session.send(conversation, "later");
   const all = await shows(hers, (m) => m.length === 2, "a later message");
   expect(texts(all)).toEqual(["never", "later"]);
-  expect(all[0]?.failure).toBe("this place is closed");
+  expect(all[0]?.failure).toBe("forbidden");
   await mia.session.discard(all[0] as MessageView);
   await shows(hers, (m) => m.length === 1, "it is gone");
 });
