@@ -186,7 +186,7 @@ describe.each<Kind>(["chrome", "firefox"])("keys and drafts in %s", (kind) => {
       ["ol", "messages"],
     ];
     const seen: string[] = [];
-    for (let i = 0; i < 15; i++) {
+    for (let i = 0; i < 20; i++) {
       await m.keyboard.press("Tab");
       seen.push(
         await m.evaluate((parts) => {
