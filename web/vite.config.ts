@@ -27,6 +27,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
+    chunkSizeWarningLimit: 800, // KiB; one file, so that nothing has to be fetched while the server is away
     rolldownOptions: { checks: { pluginTimings: false } },
   },
   server: {

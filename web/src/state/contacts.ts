@@ -30,6 +30,7 @@ import type { Core } from "./core.ts";
 import { takeAside } from "./identity.ts";
 import { applyContact, IdentityChangedError, learnList } from "./people.ts";
 import type { StoredPerson } from "./records.ts";
+import { numberWith } from "./safety.ts";
 import type { Ask } from "./sync.ts";
 import { CommandError, type Invitation, type Privacy } from "./types.ts";
 
@@ -83,11 +84,16 @@ export class Contacts {
     await this.#change({ case: "answerContact", value });
   }
 
-  /** Pins the new identity of somebody who was reset, in place of the one before. */
-  acceptIdentity(account: ID): Promise<void> {
+  /**
+   * Pins the new identity of somebody who was reset, in place of the one before. digits are the safety number that the person
+   * compared, "" if none: a server may show yet another identity meanwhile.
+   */
+  acceptIdentity(account: ID, digits: string): Promise<void> {
     return this.#cfg.core.step(async (s) => {
       const p = s.person(account);
       if (p.newIdentity === null) throw new CommandError("not-found", "their identity has not changed");
+      if (digits !== "" && (await numberWith(s.core, account)).digits !== digits)
+        throw new IdentityChangedError(account);
       if (!(await takeAside(s, p, p.newIdentity)))
         throw new CommandError("untrusted", "the server shows an older device list than before");
       s.savePerson(p);

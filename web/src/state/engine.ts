@@ -447,9 +447,9 @@ export class Engine implements Owner {
     return this.#remote(() => this.#contacts.accept(account as ID));
   }
 
-  acceptIdentity(account: string): Promise<void> {
+  acceptIdentity(account: string, digits = ""): Promise<void> {
     return command(async () => {
-      await this.#contacts.acceptIdentity(account as ID);
+      await this.#contacts.acceptIdentity(account as ID, digits);
       await this.#takeIdentities();
     });
   }

@@ -98,7 +98,13 @@ test("a reset as its contact and the person see it", async () => {
   await ben.session.ask(her, "").catch(() => undefined); // another round trip
   expect(sent).toBe(0);
 
-  await ben.session.acceptIdentity(her);
+  const { digits } = await ben.session.safety(her);
+  await expect(
+    ben.session.acceptIdentity(her, `0${digits.slice(1)}`.replace(digits, `1${digits.slice(1)}`)),
+  ).rejects.toMatchObject({
+    code: "identity-changed",
+  });
+  await ben.session.acceptIdentity(her, digits);
   const his = ben.session.open(conversation);
   await shows(his, (m) => m.at(-1)?.text === "it is me", "what she wrote meanwhile comes");
   await ben.session.send(conversation, "good");

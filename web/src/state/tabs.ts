@@ -475,8 +475,8 @@ export class TabSession implements Session {
   async accept(account: string): Promise<void> {
     await this.#call("accept", account);
   }
-  async acceptIdentity(account: string): Promise<void> {
-    await this.#call("acceptIdentity", account);
+  async acceptIdentity(account: string, digits = ""): Promise<void> {
+    await this.#call("acceptIdentity", account, digits);
   }
   async recoverFormer(code: string): Promise<void> {
     await this.#call("recoverFormer", code);

@@ -239,8 +239,11 @@ export interface Session {
   ask(account: string, note: string): Promise<void>;
   accept(account: string): Promise<void>;
   decline(account: string): Promise<void>;
-  /** Takes the new identity of somebody of whom identityChanged is true; they cannot read what was before. */
-  acceptIdentity(account: string): Promise<void>;
+  /**
+   * Takes the new identity of somebody of whom identityChanged is true; they cannot read what was before. With the digits of
+   * the safety number that was compared it rejects with identity-changed when the server shows yet another one.
+   */
+  acceptIdentity(account: string, digits?: string): Promise<void>;
   /** Opens the history from before this account was reset, with the recovery code of then, on all its devices. */
   recoverFormer(code: string): Promise<void>;
   invite(uses: number, days: number): Promise<Invitation>;
