@@ -3,7 +3,7 @@ import type { Page } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Device, id, invite, join, type Kind, openFirst, Server, say, setUp, shows } from "./browser.ts";
 
-const slow = 30_000; // ms
+const slow = 60_000; // ms
 
 /** Keeps what a page sends over its sockets, as text: candidates and descriptions are text within the frames. */
 async function record(page: Page): Promise<void> {

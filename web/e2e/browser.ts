@@ -5,6 +5,9 @@ import { tmpdir } from "node:os";
 import { resolve } from "node:path";
 import { type Browser, launch, type Page } from "puppeteer-core";
 
+/** How long anything may take on a slow, loaded machine, in ms. */
+export const slow = 60_000;
+
 export const PROGRAM = resolve(import.meta.dirname, "../../bin/parley");
 
 export type Kind = "chrome" | "firefox";
@@ -116,18 +119,18 @@ export class Device {
 export const id = (name: string): string => `[data-testid="${name}"]`;
 
 export async function click(page: Page, name: string): Promise<void> {
-  await page.waitForSelector(`${id(name)}:not([disabled])`, { timeout: 20_000 });
+  await page.waitForSelector(`${id(name)}:not([disabled])`, { timeout: slow });
   await page.click(id(name));
 }
 
 export async function type(page: Page, name: string, text: string): Promise<void> {
-  await page.waitForSelector(id(name), { timeout: 20_000 });
+  await page.waitForSelector(id(name), { timeout: slow });
   await page.type(id(name), text);
 }
 
 /** Types over what a field holds. */
 export async function replace(page: Page, name: string, text: string): Promise<void> {
-  await page.waitForSelector(id(name), { timeout: 20_000 });
+  await page.waitForSelector(id(name), { timeout: slow });
   await page.$eval(id(name), (field) => (field as HTMLInputElement).select());
   await page.type(id(name), text);
 }
@@ -152,12 +155,7 @@ export function messages(page: Page): Promise<Shown[]> {
 }
 
 /** Polls until the page shows what is wanted; fails with what it shows instead. */
-export async function shows(
-  page: Page,
-  want: (all: Shown[]) => boolean,
-  what: string,
-  timeout = 20_000,
-): Promise<void> {
+export async function shows(page: Page, want: (all: Shown[]) => boolean, what: string, timeout = slow): Promise<void> {
   const until = Date.now() + timeout;
   for (;;) {
     const all = await messages(page);
@@ -180,16 +178,16 @@ export async function setUp(
   await replace(page, "setup-user", user);
   await type(page, "setup-password", password);
   await click(page, "setup-submit");
-  await page.waitForSelector('nav a[href="/people"]', { timeout: 20_000 });
+  await page.waitForSelector('nav a[href="/people"]', { timeout: slow });
   return page;
 }
 
 /** Makes an invitation and returns its link. */
 export async function invite(page: Page): Promise<string> {
-  await page.waitForSelector('nav a[href="/people"]', { timeout: 20_000 });
+  await page.waitForSelector('nav a[href="/people"]', { timeout: slow });
   await page.click('nav a[href="/people"]');
   await click(page, "invite-create");
-  await page.waitForSelector(id("invite-link"), { timeout: 20_000 });
+  await page.waitForSelector(id("invite-link"), { timeout: slow });
   const link = await page.$eval(id("invite-link"), (e) =>
     e instanceof HTMLInputElement ? e.value : (e.textContent ?? ""),
   );
@@ -202,7 +200,7 @@ export async function join(device: Device, link: string, name: string): Promise<
   const page = await device.page(link);
   await type(page, "invite-name", name);
   await click(page, "invite-open");
-  await page.waitForSelector(id("composer"), { timeout: 20_000 });
+  await page.waitForSelector(id("composer"), { timeout: slow });
   return page;
 }
 
@@ -213,5 +211,5 @@ export async function say(page: Page, text: string): Promise<void> {
 
 export async function openFirst(page: Page): Promise<void> {
   await click(page, "conversation-row");
-  await page.waitForSelector(id("composer"), { timeout: 20_000 });
+  await page.waitForSelector(id("composer"), { timeout: slow });
 }

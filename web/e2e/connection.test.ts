@@ -21,6 +21,7 @@ describe.each<Kind>(["chrome", "firefox"])("without a server in %s", (kind) => {
     m = await setUp(mia, server, "mia", "Mia", "correct horse battery");
     const b = await join(ben, await invite(m), "Ben");
     await say(b, "hello");
+    await shows(b, (all) => all[0]?.state === "sent" || all[0]?.state === "delivered", "it has gone out");
     await b.close(); // nobody to talk to directly
     await openFirst(m);
     await shows(m, (all) => all.length === 1, "it is there");

@@ -46,12 +46,12 @@ describe.each<Kind>(["chrome", "firefox"])("the first message in %s", (kind) => 
     const clicks = await countClicks(page);
     await page.setViewport({ width, height });
     await page.goto(link);
-    await page.waitForSelector(id("invite-name"), { timeout: 20_000 });
+    await page.waitForSelector(id("invite-name"), { timeout: 60_000 });
     expect(await focused(page)).toBe("invite-name");
     await page.keyboard.type("Ben");
     await click(page, "invite-open");
-    await page.waitForSelector(id("composer"), { timeout: 20_000 });
-    await page.waitForFunction(() => document.activeElement?.id === "message-box", { timeout: 20_000 });
+    await page.waitForSelector(id("composer"), { timeout: 60_000 });
+    await page.waitForFunction(() => document.activeElement?.id === "message-box", { timeout: 60_000 });
     await page.keyboard.type("Hello from here");
     await click(page, "send");
     await shows(page, (all) => all.length === 1 && all[0]?.state !== "failed", "it stands in the conversation");

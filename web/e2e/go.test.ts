@@ -37,7 +37,7 @@ describe.each<Kind>(["chrome", "firefox"])("Mia in %s, Ben on the command line",
   });
 
   async function heard(want: (l: Line) => boolean, what: string): Promise<void> {
-    for (const until = Date.now() + 20_000; !lines.some(want); ) {
+    for (const until = Date.now() + 60_000; !lines.some(want); ) {
       if (Date.now() > until) throw new Error(`never: ${what}; heard ${JSON.stringify(lines)}`);
       await new Promise((r) => setTimeout(r, 50));
     }
@@ -59,7 +59,7 @@ describe.each<Kind>(["chrome", "firefox"])("Mia in %s, Ben on the command line",
     await heard((l) => l.type === "ready", "the peer is connected");
 
     await openFirst(m);
-    await m.waitForSelector('[data-testid="path-badge"][data-path="direct"]', { timeout: 20_000 });
+    await m.waitForSelector('[data-testid="path-badge"][data-path="direct"]', { timeout: 60_000 });
     await say(m, "hello from a browser 🌍");
     await heard(
       (l) => l.type === "message" && l.text === "hello from a browser 🌍" && l.path === "direct",

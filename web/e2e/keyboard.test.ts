@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { click, Device, id, invite, type Kind, Server, say, setUp, shows } from "./browser.ts";
 import { Terminal } from "./terminal.ts";
 
-const slow = 30_000; // ms
+const slow = 60_000; // ms
 
 const active = (page: Page) =>
   page.evaluate(() => {

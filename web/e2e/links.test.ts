@@ -26,7 +26,7 @@ describe.each<[Kind, Kind]>([
     const b = await join(ben, await invite(m), "Ben");
     await openFirst(m);
     const direct = '[data-testid="path-badge"][data-path="direct"]'; // the page takes it from getStats
-    await Promise.all([m.waitForSelector(direct, { timeout: 20_000 }), b.waitForSelector(direct, { timeout: 20_000 })]);
+    await Promise.all([m.waitForSelector(direct, { timeout: 60_000 }), b.waitForSelector(direct, { timeout: 20_000 })]);
     await say(m, "straight to you");
     await shows(b, (all) => all.length === 1 && all[0]?.path === "direct", "Ben has it directly");
     await shows(m, (all) => all[0]?.path === "direct" && all[0].state === "read", "Mia sees how it went");

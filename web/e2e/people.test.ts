@@ -23,7 +23,7 @@ import {
 import { Camera } from "./camera.ts";
 import { DoubleServer } from "./double.ts";
 
-const slow = 30_000; // ms
+const slow = 60_000; // ms
 const PASSWORD = "correct horse battery";
 
 /** Waits until something on the page says a text. */

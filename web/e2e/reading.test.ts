@@ -4,7 +4,7 @@ import { Device, id, invite, type Kind, openFirst, Server, say, setUp, shows } f
 import { Terminal } from "./terminal.ts";
 
 const past = 1_100; // messages, more than twenty pages
-const slow = 30_000; // ms
+const slow = 60_000; // ms
 
 const viewport = '[aria-label^="Messages with"] > div';
 

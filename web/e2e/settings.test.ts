@@ -2,7 +2,7 @@ import type { Page } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { click, Device, id, invite, join, type Kind, openFirst, Server, say, setUp, shows } from "./browser.ts";
 
-const slow = 30_000; // ms
+const slow = 60_000; // ms
 const PASSWORD = "correct horse battery";
 
 /** Marks the document, to tell later whether it is still the same one. */
