@@ -109,29 +109,37 @@ export function revokeDevices(s: OwnServer, gone: (device: ID) => boolean, passw
 /** What comes with a changed device list. */
 type Beside = Partial<Pick<UpdateDevices, "newDevice" | "deviceName" | "generationGrants" | "link" | "keyRing">>;
 
+/** How often a device list is tried to be changed while other devices are faster. */
+const TRIES = 4;
+
 /**
- * Puts a changed device list in force, once more when another device was faster. change alters the list and says what
- * comes with it, null when nothing is to be done.
+ * Puts a changed device list in force, again when another device was faster: then the server refuses it, or has told this
+ * device of a newer one than it logged in with. change alters the list and says what comes with it, null when nothing is to
+ * be done.
  */
 export async function updateList(
   s: OwnServer,
   password: string,
   change: (a: Authority, next: DeviceListMessage) => Promise<Beside | null>,
 ): Promise<void> {
-  for (const last of [false, true]) {
-    const a = await authority(s, password);
-    const next = nextDeviceList(a.list, Date.now());
-    const beside = await change(a, next);
-    if (beside === null) return;
-    const deviceList = await signDeviceList(await importSeed(a.ring.identitySeed), next);
-    const request = create(UpdateDevicesSchema, { ticket: a.ticket, deviceList, ...beside });
+  for (let left = TRIES - 1; ; left--) {
     try {
-      await s.rest.send("PUT", "/api/v1/devices", body(UpdateDevicesSchema, request));
+      await changeList(s, password, change);
       return;
     } catch (e) {
-      if (last || !hasCode(e, ErrorCode.STALE_LIST)) throw e;
+      if (left === 0 || !hasCode(e, ErrorCode.STALE_LIST)) throw e;
     }
   }
+}
+
+async function changeList(s: OwnServer, password: string, change: Parameters<typeof updateList>[2]): Promise<void> {
+  const a = await authority(s, password);
+  const next = nextDeviceList(a.list, Date.now());
+  const beside = await change(a, next);
+  if (beside === null) return;
+  const deviceList = await signDeviceList(await importSeed(a.ring.identitySeed), next);
+  const request = create(UpdateDevicesSchema, { ticket: a.ticket, deviceList, ...beside });
+  await s.rest.send("PUT", "/api/v1/devices", body(UpdateDevicesSchema, request));
 }
 
 /** Deletes the account at the server. Rejects with last-admin while others depend on it. */
